@@ -1,0 +1,59 @@
+# Needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
+
+# The first interpreter on the path that will do; or name one: make setup PYTHON=python3.12
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print("$(name)")' 2>/dev/null))),python3)
+BIN := .venv/bin
+STAMP := .venv/.made-from-lock
+LOCK_OPTIONS := --quiet --all-extras --no-strip-extras --generate-hashes --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-annotate
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export CUSTOM_COMPILE_COMMAND := make lock
+
+.PHONY: help setup demo dev test check campaign format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv from requirements.lock, with the command .venv/bin/enrich
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed; name one: make setup PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || { echo "Creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing the packages of requirements.lock into .venv (minutes the first time)"
+	@$(BIN)/python -m pip install -qq --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "Ready: $(BIN)/enrich"
+
+demo: setup ## Play a whole night on simulated providers, then say what to look at
+	@$(BIN)/enrich demo
+
+dev: setup ## Run everything together with Dagster's UI
+	@$(BIN)/enrich dev
+
+test: check ## Check, then run the tests
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
+
+campaign: setup ## Put one promise to the proof: NAME=crash SCALE=short|full|0.1 SEED=7
+	@$(BIN)/python -m enrich_pipeline_tests.campaigns $(NAME) \
+		$(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
+
+check: setup ## Lint, formatting, types, directions of imports
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: setup ## Format the code and repair what ruff can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+lock: setup ## Renew requirements.lock from pyproject.toml (UPGRADE=1: newest versions)
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
+
+clean: ## Remove .venv and caches; data in .enrich stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The `enrich` command: a thin layer over the library, one file per command."""

@@ -1,0 +1,70 @@
+"""enrich suppress: somebody who must never be enriched, under whatever contact they come back."""
+
+from datetime import UTC, datetime
+
+import click
+
+from enrich_pipeline.cli import session, terminal
+from enrich_pipeline.cli.lock import unknown
+from enrich_pipeline.domain import normalize
+from enrich_pipeline.store import decisions, locks, merge, persons
+
+
+@click.command()
+@click.option("--contact", help="A contact's id.")
+@click.option("--email", help="An e-mail address, of work or private.")
+@click.option("--linkedin", help="The address of a LinkedIn profile.")
+@click.option("--reason", default="asked for", show_default=True, help="Kept beside it. No names.")
+def command(contact: str | None, email: str | None, linkedin: str | None, reason: str) -> None:
+    """Put somebody on the list of those who are never enriched.
+
+    The list holds keyed hashes, not values. It blocks at once whoever is known by one of them: what
+    is reserved is given back, what is in flight is paid and discarded. Whoever is loaded later with
+    one of them is blocked too.
+
+    \b
+    Examples:
+      enrich suppress --contact 0031t00000A
+      enrich suppress --email a.person@example.com --reason "objection of 2026-11-21"
+    """
+    identifiers = _identifiers(contact, email, linkedin)
+    settings = session.load()
+    with session.database(settings) as engine, engine.begin() as connection:
+        if contact is not None and not decisions.known_contacts(connection, [contact]):
+            raise unknown([contact])
+        # As a sync does, and before anything else: both write what may be sent of persons.
+        locks.share(connection, locks.PERSONS)
+        added = decisions.suppress(connection, identifiers, reason.strip())
+        found = decisions.contacts_of(connection, identifiers)
+        persons.refresh_inputs(connection, sorted(set(found.values())))
+        merge.remerge(connection, settings.policy, list(found), datetime.now(UTC))
+    terminal.out().print(
+        f"{added} of {len(identifiers)} are new on the list; it blocks "
+        f"{len(set(found.values())):,} persons with {len(found):,} contacts now."
+    )
+
+
+def _identifiers(
+    contact: str | None, email: str | None, linkedin: str | None
+) -> list[tuple[str, str]]:
+    """(kind, value) of everything that was given, normalized; messages never quote a value."""
+    found: list[tuple[str, str]] = []
+    if contact is not None:
+        found.append(("contact", contact))
+    if email is not None:
+        address = normalize.email(email).value
+        if address is None:
+            raise click.BadParameter("this is not an e-mail address", param_hint="--email")
+        found.append(("email", address))
+        if not normalize.is_role_mailbox(address):
+            found.append(("email", normalize.mailbox(address)))
+    if linkedin is not None:
+        slug = normalize.linkedin_slug(linkedin).value
+        if slug is None:
+            raise click.BadParameter(
+                "this is not the address of a LinkedIn profile", param_hint="--linkedin"
+            )
+        found.append(("linkedin", slug))
+    if not found:
+        raise click.UsageError("say whom: --contact, --email or --linkedin")
+    return list(dict.fromkeys(found))

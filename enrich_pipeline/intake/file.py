@@ -1,0 +1,361 @@
+"""Contact files, CSV or Parquet, as a stream of rows: every line either a row or a reject.
+
+Nothing is normalized and nothing is stored here. A file that cannot be understood as a whole (no
+`contact_id` column, another delimiter, a workbook) is refused before its first row; a line that
+cannot be understood is set aside and the rest is read.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Self, TextIO
+
+import pyarrow
+import pyarrow.parquet
+
+from enrich_pipeline.domain.contact import COLUMNS
+from enrich_pipeline.domain.errors import ConfigurationError
+
+MAX_CELL: Final = 1_000_000
+"""Longest cell, in characters, of a row that is loaded."""
+
+# An unclosed quote swallows what follows; after this many characters the line that opened it is
+# set aside and reading resumes with the next one.
+_MAX_RECORD: Final = 16_000_000
+_MAX_LINE: Final = 64_000_000
+_OTHER_DELIMITERS: Final = {";": "semicolons (;)", "\t": "tabs", "|": "bars (|)"}
+_OTHER_FORMATS: Final = (
+    (b"PK\x03\x04", "a workbook or a ZIP archive: export it as CSV or unpack it"),
+    (b"\x1f\x8b", "compressed: unpack it first"),
+    (b"\xff\xfe", "encoded as UTF-16: export it as CSV in UTF-8"),
+    (b"\xfe\xff", "encoded as UTF-16: export it as CSV in UTF-8"),
+)
+# Spreadsheets in East Asian settings read the full-width forms alike.
+_FORMULA_STARTS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_PARQUET: Final = b"PAR1"
+_PARQUET_ROWS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: header name to raw cell. `line` counts from 1; in a Parquet file it is the row."""
+
+    line: int
+    cells: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One row that is not loaded. `row` is the raw row as JSON: nothing of it is lost."""
+
+    line: int
+    contact_id: str
+    reason: str
+    row: str
+
+
+class ContactFile:
+    """An opened contact file. Iterate it once; `encoding_notice` is complete after that."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            ConfigurationError: the file is missing, or not a contact file as a whole.
+        """
+        self.path = path
+        self.lines_in_other_encoding = 0
+        self._header: tuple[str, ...] = ()
+        try:
+            with path.open("rb") as handle:
+                start = handle.read(4)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+        self._is_parquet = start == _PARQUET
+        for magic, advice in _OTHER_FORMATS:
+            if start.startswith(magic):
+                raise ConfigurationError(f"{path.name} is {advice}")
+        if self._is_parquet:
+            self._header = tuple(self._parquet().schema_arrow.names)
+        else:
+            with path.open("rb") as handle:
+                self._header = self._read_header(_Lines(handle, self))
+            self.lines_in_other_encoding = 0
+        self._check_header()
+
+    @property
+    def ignored_columns(self) -> tuple[str, ...]:
+        """Columns of the file that are not the contract's."""
+        return tuple(name for name in self._header if name not in COLUMNS)
+
+    @property
+    def encoding_notice(self) -> str | None:
+        """What was assumed about text that is not UTF-8, or None."""
+        count = self.lines_in_other_encoding
+        if not count:
+            return None
+        lines = "1 line is" if count == 1 else f"{count} lines are"
+        return f"{lines} not UTF-8 and read as Windows-1252 (Latin-1)"
+
+    def __iter__(self) -> Iterator[Row | Reject]:
+        """Every row of the file in order, empty lines left out."""
+        return self._parquet_rows() if self._is_parquet else self._csv_rows()
+
+    def _check_header(self) -> None:
+        if not any(self._header):
+            raise ConfigurationError(f"{self.path.name} is empty: it has no header")
+        if "contact_id" not in self._header:
+            # The first line is not quoted: without a header it is a person's data.
+            raise ConfigurationError(
+                f"{self.path.name} has no column contact_id: its first line must name the columns, "
+                f"which are {', '.join(COLUMNS)}"
+            )
+        repeated = sorted({n for n in self._header if n and self._header.count(n) > 1})
+        if repeated:
+            raise ConfigurationError(
+                f"{self.path.name} has several columns called {', '.join(repeated)}: "
+                "which one is meant cannot be known"
+            )
+
+    def _read_header(self, lines: "_Lines") -> tuple[str, ...]:
+        csv.field_size_limit(_MAX_RECORD)
+        try:
+            cells = next(csv.reader(lines), [])
+        except csv.Error:
+            raise ConfigurationError(f"{self.path.name}: its first line cannot be read") from None
+        header = tuple(_column_name(cell) for cell in cells)
+        if "contact_id" not in header:
+            text = "".join(lines.taken)
+            for delimiter, name in _OTHER_DELIMITERS.items():
+                others = next(csv.reader([text], delimiter=delimiter), [])
+                if "contact_id" in map(_column_name, others) and len(others) > 1:
+                    raise ConfigurationError(
+                        f"{self.path.name} separates its columns by {name}: "
+                        "export it again with commas; nothing was loaded"
+                    )
+        return header
+
+    def _csv_rows(self) -> Iterator[Row | Reject]:
+        with self.path.open("rb") as handle:
+            lines = _Lines(handle, self)
+            next(csv.reader(lines), None)
+            reader = csv.reader(lines)
+            while True:
+                lines.start_record()
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error:
+                    reader = csv.reader(lines)
+                    yield self._set_aside_first_line(lines, "unreadable_line")
+                    continue
+                if len(lines.taken) > 1 and (
+                    len(cells) != len(self._header) or lines.has_stray_quote()
+                ):
+                    # The quote was probably never meant as one: what follows are rows of their own.
+                    yield self._set_aside_first_line(lines, "stray_quote")
+                    continue
+                if any(cell.strip() for cell in cells):
+                    yield self._row(lines.first_line, cells)
+
+    def _set_aside_first_line(self, lines: "_Lines", reason: str) -> Reject:
+        first = lines.give_back_all_but_first()
+        cells = next(csv.reader([first.rstrip("\r\n")]), [])
+        raw = as_json([first.rstrip("\r\n")])
+        return Reject(lines.first_line, self._contact_id(cells), reason, raw)
+
+    def _row(self, line: int, cells: Sequence[str]) -> Row | Reject:
+        contact_id = self._contact_id(cells)
+        if len(cells) != len(self._header):
+            reason = "too_few_cells" if len(cells) < len(self._header) else "too_many_cells"
+            return Reject(line, contact_id, reason, as_json(cells))
+        row = {name: cell for name, cell in zip(self._header, cells, strict=True) if name}
+        if max(map(len, cells)) > MAX_CELL:
+            return Reject(line, contact_id, "cell_too_long", as_json(row))
+        return Row(line, row)
+
+    def _contact_id(self, cells: Sequence[str]) -> str:
+        position = self._header.index("contact_id")
+        return cells[position].strip()[:200] if position < len(cells) else ""
+
+    def _parquet(self) -> "pyarrow.parquet.ParquetFile":
+        try:
+            return pyarrow.parquet.ParquetFile(self.path)
+        except (pyarrow.ArrowException, OSError):
+            raise self._broken_parquet() from None
+
+    def _parquet_batches(self) -> Iterator[list[dict[str, object]]]:
+        batches = self._parquet().iter_batches(batch_size=_PARQUET_ROWS)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pyarrow.ArrowException, OSError):
+                raise self._broken_parquet() from None
+            if batch is None:
+                return
+            yield batch.to_pylist()
+
+    def _broken_parquet(self) -> ConfigurationError:
+        return ConfigurationError(f"{self.path.name} is not a complete Parquet file")
+
+    def _parquet_rows(self) -> Iterator[Row | Reject]:
+        line = 0
+        for rows in self._parquet_batches():
+            for cells in rows:
+                line += 1
+                longest = max((len(v) for v in cells.values() if isinstance(v, str)), default=0)
+                if longest > MAX_CELL:
+                    contact_id = str(cells.get("contact_id") or "")[:200]
+                    yield Reject(line, contact_id, "cell_too_long", as_json(cells))
+                else:
+                    yield Row(line, cells)
+
+
+class _Lines:
+    """Physical lines of a CSV file as text, with those of the record at hand kept to go back to.
+
+    Each line is decoded by itself, so that one line in another encoding does not spoil the others.
+    """
+
+    def __init__(self, handle: BinaryIO, file: ContactFile) -> None:
+        self._source = self._decoded(handle)
+        self._file = file
+        self._returned: list[str] = []
+        self._line = 0
+        self.taken: list[str] = []
+        self.first_line = 1
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._returned.pop() if self._returned else next(self._source)
+        self._line += 1
+        self.taken.append(line)
+        return line
+
+    def start_record(self) -> None:
+        self.taken = []
+        self.first_line = self._line + 1
+
+    def has_stray_quote(self) -> bool:
+        """Whether a quoted cell of the record is not closed where a cell ends."""
+        try:
+            next(csv.reader(self.taken, strict=True))
+        except csv.Error:
+            return True
+        return False
+
+    def give_back_all_but_first(self) -> str:
+        first, *others = self.taken
+        self._returned.extend(reversed(others))
+        self._line -= len(others)
+        return first
+
+    def _decoded(self, handle: BinaryIO) -> Iterator[str]:
+        is_first = True
+        # A cap on the line keeps a file without line ends from filling the memory.
+        for raw in iter(lambda: handle.readline(_MAX_LINE), b""):
+            text = self._decode(raw, "utf-8-sig" if is_first else "utf-8")
+            is_first = False
+            if "\r" in text[:-2]:
+                # Lines may end in a lone carriage return; inside quotes the reader puts it back.
+                yield from _split_at_returns(text)
+            else:
+                yield text
+
+    def _decode(self, raw: bytes, encoding: str) -> str:
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            self._file.lines_in_other_encoding += 1
+        try:
+            return raw.decode("cp1252")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+
+
+def _split_at_returns(text: str) -> list[str]:
+    parts = text.replace("\r\n", "\n").split("\r")
+    ending = "\r\n" if text.endswith("\r\n") else "\n"
+    lines = [part + "\r" for part in parts[:-1]]
+    last = parts[-1]
+    if last:
+        lines.append(last[:-1] + ending if last.endswith("\n") else last)
+    return lines
+
+
+def _column_name(cell: str) -> str:
+    return cell.strip().lower()
+
+
+class RejectsFile:
+    """The rejects of one load: columns line, contact_id, reason, row (the raw row as JSON).
+
+    Readable by its owner only. It takes its name when the block ends well; without rejects there is
+    no file, and one of an earlier load is removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unfinished = path.with_name(f"{path.name}.part")
+        self._handle: TextIO | None = None
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, reject: Reject) -> None:
+        if self._handle is None:
+            self._handle = self._create()
+            csv.writer(self._handle).writerow(("line", "contact_id", "reason", "row"))
+        csv.writer(self._handle).writerow(
+            (reject.line, _inert(reject.contact_id), reject.reason, reject.row)
+        )
+        self.count += 1
+
+    def _create(self) -> TextIO:
+        try:
+            descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the rejects file {self._path} cannot be written: {error.strerror}"
+            ) from None
+        return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.close()
+        if kind is not None:
+            self._unfinished.unlink(missing_ok=True)
+        elif self.count:
+            self._unfinished.replace(self._path)
+        else:
+            self._path.unlink(missing_ok=True)
+
+
+def as_json(raw: object) -> str:
+    """Return a raw row as JSON text that PostgreSQL takes too: it knows no NUL character."""
+    written = json.dumps(raw, ensure_ascii=False, default=str)
+    if "\\u0000" not in written:
+        return written
+    return json.dumps(_without_nul(raw), ensure_ascii=False, default=str)
+
+
+def _without_nul(raw: object) -> object:
+    if isinstance(raw, str):
+        return raw.replace("\x00", "\ufffd")
+    if isinstance(raw, Mapping):
+        return {_without_nul(key): _without_nul(value) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_without_nul(value) for value in raw]
+    return raw
+
+
+def _inert(cell: str) -> str:
+    """Keep a spreadsheet from running a cell as a formula; the raw row has it unchanged."""
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

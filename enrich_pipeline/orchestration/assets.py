@@ -1,0 +1,262 @@
+"""The assets. Their bodies call the pipeline and report its figures; what happens is not here.
+
+No data passes between ops: all state is in PostgreSQL, and every op drains what it finds there, so
+that a retry, a re-execution or a second run of the same partition is harmless. For that reason
+also nothing here has a retry policy: a new run is the retry.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from enrich_pipeline.domain import chain
+from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.domain.policy import Policy
+from enrich_pipeline.orchestration import metadata, partitions
+from enrich_pipeline.orchestration.interrupts import finishing
+from enrich_pipeline.orchestration.resources import (
+    Pipeline,
+    RefreshOptions,
+    guarded,
+    now,
+    partition,
+)
+from enrich_pipeline.providers import registry
+from enrich_pipeline.store import marts, nights
+from enrich_pipeline.store import publish as publishing
+
+OWNERS = ["team:data-engineering"]
+OUTS = {
+    "enrichment_attempts": "analytics.fct_enrichment_attempts",
+    "enriched_contacts": "analytics.dim_contacts",
+    "credit_ledger": "analytics.fct_credit_ledger",
+}
+"""What the graph makes, and the tables behind it."""
+
+
+def stale_contacts(partitions_def: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+    """The night's plan, as an asset."""
+
+    @dg.asset(
+        name="stale_contacts",
+        partitions_def=partitions_def,
+        group_name="selection",
+        kinds={"postgres"},
+        owners=OWNERS,
+        metadata=metadata.of_table("enrichment.plan_rows"),
+        description=(
+            "What the night is to refresh: one row per date, contact and field, most valuable "
+            "first. Written once per date for all batches; while the date is today, newly "
+            "eligible contacts are added under the same cap."
+        ),
+    )
+    def _stale_contacts(
+        context: dg.AssetExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
+    ) -> dg.MaterializeResult:
+        with guarded("stale_contacts"):
+            day, _ = partitions.parse(context.partition_key)
+            figures = pipeline.plan(refresh_options, day)
+            with pipeline.engine.connect() as connection:
+                schema = metadata.schema_of(connection, "enrichment.plan_rows")
+            return dg.MaterializeResult(metadata={**figures, **schema})
+
+    return _stale_contacts
+
+
+def waterfall(policy: Policy, partitions_def: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+    """The graph of ops, one per turn of a provider, in the order of the configured waterfalls."""
+    orders = {field.value: policy.waterfall(field) for field in Field}
+    turns = chain.op_chain(orders, registry.DEFAULT_ORDER)
+    ops = [
+        _try_op(name, provider) for name, provider in zip(chain.op_names(turns), turns, strict=True)
+    ]
+
+    @dg.graph_multi_asset(
+        name="waterfall",
+        partitions_def=partitions_def,
+        group_name="enrichment",
+        ins={"stale": dg.AssetIn(key="stale_contacts", dagster_type=dg.Nothing)},
+        outs={
+            "enrichment_attempts": dg.AssetOut(
+                dagster_type=dg.Nothing,
+                kinds={"postgres"},
+                owners=OWNERS,
+                metadata=metadata.of_table(OUTS["enrichment_attempts"]),
+                description=(
+                    "One row per attempt to have one field of one person answered by one "
+                    "provider, with its outcome and cost; reused answers are rows at cost 0."
+                ),
+            ),
+            "enriched_contacts": dg.AssetOut(
+                dagster_type=dg.Nothing,
+                kinds={"postgres"},
+                owners=OWNERS,
+                metadata=metadata.of_table(OUTS["enriched_contacts"]),
+                description=(
+                    "One row per contact: the best that is known now, with source, status and "
+                    "time of every value. A partition holds the contacts of its night's plan."
+                ),
+            ),
+            "credit_ledger": dg.AssetOut(
+                dagster_type=dg.Nothing,
+                kinds={"postgres"},
+                owners=OWNERS,
+                metadata=metadata.of_table(OUTS["credit_ledger"]),
+                description=(
+                    "Append-only, one row per ledger entry: what was held, posted, released or "
+                    "is in doubt, in millionths of the provider's credit."
+                ),
+            ),
+        },
+    )
+    def _waterfall(stale: Any) -> Any:
+        done = _reuse_enrichments(start=stale)
+        for op in ops:
+            done = op(after=done)
+        attempts, contacts, ledger = _publish(after=done)
+        return {
+            "enrichment_attempts": attempts,
+            "enriched_contacts": contacts,
+            "credit_ledger": ledger,
+        }
+
+    return _waterfall
+
+
+@dg.op(
+    name="reuse_enrichments",
+    ins={"start": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    description="Makes sure that the night has its plan, then serves what is already known.",
+)
+def _reuse_enrichments(
+    context: dg.OpExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
+) -> None:
+    with guarded("reuse_enrichments"):
+        day_and_batch = partitions.parse(context.partition_key)
+        if refresh_options.dry_run:
+            context.log.info("dry run: nothing is served or asked")
+            return
+        # Materializing the graph's assets alone does not run stale_contacts.
+        pipeline.plan(refresh_options, day_and_batch[0])
+        engine = pipeline.waterfall(refresh_options)
+        with finishing(engine):
+            swept = engine.sweep()
+            summary = engine.reuse(partition(day_and_batch))
+        context.add_output_metadata(
+            metadata.of_summary(summary)
+            | {f"swept_{name}": value for name, value in metadata.of_summary(swept).items()}
+        )
+
+
+def _try_op(name: str, provider: str) -> dg.OpDefinition:
+    @dg.op(
+        name=name,
+        ins={"after": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        pool=f"provider/{provider}",
+        tags={"enrich/provider": provider},
+        description=f"Takes everybody whose next provider is {provider} as far as it goes now.",
+    )
+    def _try(
+        context: dg.OpExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
+    ) -> None:
+        with guarded(name):
+            only = refresh_options.only_providers
+            if refresh_options.dry_run or (only and provider not in only):
+                context.log.info("left out by refresh_options")
+                return
+            engine = pipeline.waterfall(refresh_options)
+            with finishing(engine):
+                summary = engine.attempt(
+                    partition(partitions.parse(context.partition_key)), provider
+                )
+                context.add_output_metadata(metadata.of_summary(summary))
+
+    return _try
+
+
+@dg.op(
+    name="publish",
+    ins={"after": dg.In(dg.Nothing)},
+    out={name: dg.Out(dg.Nothing) for name in OUTS},
+    description="Merges what was learned into the contacts and brings the daily marts up to date.",
+)
+def _publish(
+    context: dg.OpExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
+) -> Any:
+    with guarded("publish"):
+        day, batch = partitions.parse(context.partition_key)
+        if not refresh_options.dry_run:
+            summary = publishing.publish(
+                pipeline.engine, pipeline.settings.policy, day, batch, now()
+            )
+            figures = metadata.of_summary(summary)
+            with pipeline.engine.connect() as connection:
+                for name, table in OUTS.items():
+                    schema = metadata.schema_of(connection, table)
+                    context.add_output_metadata({**figures, **schema}, output_name=name)
+    for name in OUTS:
+        yield dg.Output(None, name)
+
+
+def daily(policy: Policy) -> list[dg.AssetsDefinition]:
+    """The two daily marts: written by `publish`, here brought up to date and reported."""
+    partitions_def = partitions.by_date(policy.refresh)
+
+    @dg.asset(
+        name="provider_daily",
+        deps=["enrichment_attempts", "credit_ledger"],
+        partitions_def=partitions_def,
+        group_name="reports",
+        kinds={"postgres"},
+        owners=OWNERS,
+        automation_condition=_when_the_whole_day_is_done(),
+        metadata=metadata.of_table("analytics.mart_provider_daily"),
+        description="One row per date, provider and field: asked, found, reused, spent.",
+    )
+    def provider_daily(
+        context: dg.AssetExecutionContext, pipeline: Pipeline
+    ) -> dg.MaterializeResult:
+        with guarded("provider_daily"), pipeline.engine.begin() as connection:
+            day = partitions.parse_day(context.partition_key)
+            marts.refresh(connection, [day])
+            return dg.MaterializeResult(
+                metadata=metadata.of_provider_day(nights.provider_day(connection, day))
+                | metadata.schema_of(connection, "analytics.mart_provider_daily")
+            )
+
+    @dg.asset(
+        name="refresh_daily",
+        deps=["stale_contacts", "enriched_contacts"],
+        partitions_def=partitions_def,
+        group_name="reports",
+        kinds={"postgres"},
+        owners=OWNERS,
+        automation_condition=_when_the_whole_day_is_done(),
+        metadata=metadata.of_table("analytics.mart_refresh_daily"),
+        description="One row per date: how stale the contacts were, what the night made of them.",
+    )
+    def refresh_daily(
+        context: dg.AssetExecutionContext, pipeline: Pipeline
+    ) -> dg.MaterializeResult:
+        with guarded("refresh_daily"), pipeline.engine.begin() as connection:
+            day = partitions.parse_day(context.partition_key)
+            marts.refresh(connection, [day])
+            return dg.MaterializeResult(
+                metadata=metadata.of_row(nights.refresh_day(connection, day) or {})
+                | metadata.schema_of(connection, "analytics.mart_refresh_daily")
+            )
+
+    return [provider_daily, refresh_daily]
+
+
+def _when_the_whole_day_is_done() -> dg.AutomationCondition:
+    """Once its batches are done, unless one of them has a red blocking check; past days too."""
+    eager = dg.AutomationCondition.eager()
+    failed = dg.AutomationCondition.any_checks_match(
+        dg.AutomationCondition.check_failed(), blocking_only=True
+    )
+    return eager.without(
+        dg.AutomationCondition.in_latest_time_window()
+    ) & ~dg.AutomationCondition.any_deps_match(failed)

@@ -1,0 +1,43 @@
+"""Puts the definitions together for one policy."""
+
+import warnings
+
+import dagster as dg
+
+from enrich_pipeline.domain.policy import Policy
+from enrich_pipeline.orchestration import assets, checks, jobs, partitions, sensors
+from enrich_pipeline.orchestration.resources import Pipeline, RefreshOptions
+
+
+def definitions(policy: Policy) -> dg.Definitions:
+    """Everything that Dagster is shown. Needs no database and no keys."""
+    # Checks by partition are a preview feature, used knowingly; every process would say so.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    by_date = partitions.by_date(policy.refresh)
+    by_date_and_batch = partitions.by_date_and_batch(policy.refresh)
+    job = jobs.nightly_refresh()
+    return dg.Definitions(
+        assets=[
+            assets.stale_contacts(by_date_and_batch),
+            assets.waterfall(policy, by_date_and_batch),
+            *assets.daily(policy),
+        ],
+        asset_checks=[*checks.blocking(by_date_and_batch), *checks.daily(by_date)],
+        jobs=[job, jobs.daily_reports()],
+        schedules=[jobs.nightly_refresh_schedule(job, policy.refresh)],
+        sensors=[
+            sensors.late_results_sensor(policy.refresh.batches),
+            dg.AutomationConditionSensorDefinition(
+                "daily_reports_sensor",
+                target=dg.AssetSelection.assets("provider_daily", "refresh_daily"),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                description="Reports a day when all of its batches are done.",
+            ),
+        ],
+        resources={
+            "pipeline": Pipeline(),
+            "refresh_options": RefreshOptions.configure_at_launch(),
+        },
+        # One process per run: parallelism comes from runs, and a run's lock tells that it lives.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,200 @@
+"""What ops are given: the options of a run, and the pipeline behind it.
+
+Settings are read when a run starts, never when the code is loaded: Dagster's processes load this
+package without keys and without a database.
+"""
+
+import logging
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+from sqlalchemy import Engine
+
+from enrich_pipeline import settings as configuration
+from enrich_pipeline.domain.enrichment import Field as BoughtField
+from enrich_pipeline.domain.errors import ConfigurationError, EnrichError
+from enrich_pipeline.domain.policy import Policy
+from enrich_pipeline.orchestration import liveness, metadata
+from enrich_pipeline.settings import Settings
+from enrich_pipeline.store import ready
+from enrich_pipeline.waterfall import planning
+from enrich_pipeline.waterfall.context import Partition
+from enrich_pipeline.waterfall.engine import Waterfall
+
+_log = logging.getLogger(__name__)
+_SPARE_CONNECTIONS = 3
+"""Besides one for each sender: two hold locks for as long as the run lives."""
+
+
+class RefreshOptions(dg.ConfigurableResource):
+    """Options of one run, set at launch; empty lists mean all."""
+
+    limit: int | None = Field(
+        default=None, ge=0, description="Plan at most this many contacts if the night has no plan."
+    )
+    dry_run: bool = Field(default=False, description="Plan and price without a single call.")
+    only_providers: list[str] = Field(
+        default=[], description="Ask these providers only; persons wait where another is next."
+    )
+    only_fields: list[str] = Field(default=[], description="Buy these fields only.")
+
+    def check(self, policy: Policy) -> None:
+        """Raise ConfigurationError for a name that does not exist."""
+        for what, names, known in (
+            ("provider", self.only_providers, list(policy.providers)),
+            ("field", self.only_fields, [str(field) for field in policy.fields]),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ConfigurationError(
+                        f"refresh_options: unknown {what} {name!r}; known are {', '.join(known)}"
+                    )
+
+    def wants(self, field: BoughtField) -> bool:
+        return not self.only_fields or field in self.only_fields
+
+    def narrowed(self, policy: Policy) -> Policy:
+        """The policy under which only the chosen fields are planned."""
+        fields = {
+            field: terms if self.wants(field) else terms.model_copy(update={"waterfall": ()})
+            for field, terms in policy.fields.items()
+        }
+        return policy.model_copy(update={"fields": fields})
+
+
+class Pipeline(dg.ConfigurableResource):
+    """Settings, database and engine of one run; its lock says that the run lives.
+
+    Everything is opened before the first op, so that a run without its lock is soon known for dead.
+    What fails then is tried again and told inside the op, where a failure is one line of ours.
+    """
+
+    _settings: Settings | None = PrivateAttr(default=None)
+    _engine: Engine | None = PrivateAttr(default=None)
+    _waterfall: Waterfall | None = PrivateAttr(default=None)
+    _liveness: liveness.Liveness | None = PrivateAttr(default=None)
+    _instance: dg.DagsterInstance | None = PrivateAttr(default=None)
+    _run_id: str = PrivateAttr(default="")
+    _planned: dict[date, Mapping[str, Any]] = PrivateAttr(default_factory=dict)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        self._run_id = context.run.run_id if context.run is not None else ""
+        self._instance = context.instance
+        with suppress(Exception):
+            _ = self.engine
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._waterfall is not None:
+            self._waterfall.close()
+        if self._liveness is not None:
+            self._liveness.close()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    @property
+    def settings(self) -> Settings:
+        """Raises ConfigurationError where the environment is not right."""
+        if self._settings is None:
+            self._settings = configuration.load()
+        return self._settings
+
+    @property
+    def engine(self) -> Engine:
+        """Raises ConfigurationError where the database does not answer or is not migrated."""
+        if self._engine is None:
+            engine = ready.open_engine(
+                self.settings.database_url,
+                self.settings.is_embedded,
+                pool_size=_SPARE_CONNECTIONS + _most_senders(self.settings),
+            )
+            self._liveness = liveness.Liveness(engine, self._run_id)
+            self._engine = engine
+            if self._instance is not None:
+                self._instance.add_run_tags(self._run_id, {liveness.MARK: "1"})
+        return self._engine
+
+    def plan(self, options: RefreshOptions, day: date) -> Mapping[str, Any]:
+        """Make sure, once a run, that the night has its plan; gives its figures.
+
+        A dry run only prices it.
+        """
+        if day not in self._planned:
+            options.check(self.settings.policy)
+            make = planning.price_night if options.dry_run else planning.plan_night
+            summary = make(
+                self.engine,
+                options.narrowed(self.settings.policy),
+                self.settings.providers,
+                day,
+                options.limit,
+                now(),
+            )
+            self._planned[day] = metadata.of_summary(summary)
+        return self._planned[day]
+
+    def waterfall(self, options: RefreshOptions) -> Waterfall:
+        """The engine of this run, made for the options it was launched with.
+
+        Raises ConfigurationError when something is missing that paid calls need.
+        """
+        engine = self.engine
+        if self._liveness is not None:
+            self._liveness.renew()
+        if self._waterfall is None:
+            self.settings.require_spendable()
+            settings = self.settings
+            self._waterfall = Waterfall(
+                engine,
+                settings.policy,
+                settings.providers,
+                settings.access,
+                settings.webhook_public_url,
+                self._run_id,
+                fields=[field for field in BoughtField if options.wants(field)],
+            ).__enter__()
+        return self._waterfall
+
+
+def _most_senders(settings: Settings) -> int:
+    return max((terms.concurrency for terms in settings.policy.providers.values()), default=1)
+
+
+def partition(day_and_batch: tuple[date, int]) -> Partition:
+    day, batch = day_and_batch
+    return Partition(day, batch)
+
+
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Let no value of a person out with an exception: Dagster keeps messages for ever.
+
+    Our own errors hold codes and ids; of all others only the class and the place are told.
+    """
+    try:
+        yield
+    except EnrichError as error:
+        raise dg.Failure(f"{what}: {error}", allow_retries=False) from None
+    except (dg.Failure, dg.DagsterError):
+        raise
+    except Exception as error:  # noqa: BLE001  (told by class, see above)
+        place = _place(traceback.extract_tb(error.__traceback__))
+        _log.error("%s: %s at %s", what, type(error).__name__, place)
+        raise dg.Failure(
+            f"{what}: unexpected {type(error).__name__} at {place}", allow_retries=False
+        ) from None
+
+
+def _place(frames: Sequence[traceback.FrameSummary]) -> str:
+    """The deepest frame inside this package."""
+    own = [frame for frame in frames if "enrich_pipeline" in frame.filename] or list(frames)
+    frame = own[-1]
+    return f"{frame.filename.rpartition('enrich_pipeline/')[2]}:{frame.lineno}"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""The providers: one protocol, one HTTP client, one file per external API."""

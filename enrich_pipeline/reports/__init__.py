@@ -1,0 +1,1 @@
+"""What the tables say, put together for people and programs: read only."""

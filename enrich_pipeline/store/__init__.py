@@ -1,0 +1,1 @@
+"""All access to PostgreSQL: connections, migrations and one module of statements per subject."""

@@ -1,0 +1,628 @@
+"""Calls and their charge lines: the statements of the spend protocol, one per step.
+
+    reserved --arm--> sending --reply stored--> responded --settle--> settled | accepted
+    reserved --lease over, never sent, withdrawn--> released
+    sending | accepted --unknown or too late--> in_doubt --evidence--> settled | released
+    in_doubt --horizon--> written_off --late answer--> settled
+
+Each function runs inside the caller's transaction and takes the database's clock.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, text
+
+from enrich_pipeline.domain.posting import LineState
+from enrich_pipeline.providers.protocol import Datapoint, Item, PersonInputs
+from enrich_pipeline.store.rows import as_json
+
+
+@dataclass(frozen=True, slots=True)
+class DraftLine:
+    """One product for one person, as it will be held; `enrichment_ids` are what it shall answer."""
+
+    product: str
+    options: str
+    fields: tuple[str, ...]
+    hold_micro: int
+    hold_usd_micro: int
+    sent_identity: tuple[str, ...]
+    enrichment_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftItem:
+    """One person in a call that is about to be reserved."""
+
+    item: Item
+    lines: tuple[DraftLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A call before it exists."""
+
+    call_id: int
+    provider: str
+    group: str
+    day: date
+    batch: int
+    run_id: str
+    prices: Mapping[str, int]
+    usd_micro_per_credit: int
+    items: tuple[DraftItem, ...]
+    request_body: bytes
+    request_sha256: bytes
+    token_hash: bytes | None
+
+    @property
+    def hold_micro(self) -> int:
+        return sum(line.hold_micro for item in self.items for line in item.lines)
+
+    @property
+    def hold_usd_micro(self) -> int:
+        return sum(line.hold_usd_micro for item in self.items for line in item.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call as the database knows it."""
+
+    call_id: int
+    provider: str
+    group: str
+    state: str
+    day: date
+    batch: int
+    spend_date: date
+    run_id: str
+    prices: Mapping[str, int]
+    usd_micro_per_credit: int
+    items: tuple[Item, ...]
+    request_sha256: bytes
+    job_id: str | None
+    armed_at: datetime | None
+    polls: int
+    sends: int
+    has_webhook: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A charge line as the database knows it."""
+
+    line_id: int
+    item_key: str
+    person_id: int
+    product: str
+    options: str
+    fields: tuple[str, ...]
+    state: LineState
+    hold_micro: int
+    hold_usd_micro: int
+    verdict: str | None
+
+
+def today(conn: Connection) -> date:
+    """The UTC day by the database's clock: the budget that a hold made now belongs to."""
+    day: date = conn.execute(
+        text("SELECT cast(clock_timestamp() AT TIME ZONE 'UTC' AS date)")
+    ).scalar_one()
+    return day
+
+
+def new_ids(conn: Connection, count: int) -> list[int]:
+    """Numbers for calls that will be reserved in this transaction."""
+    rows = conn.execute(
+        text("""
+            SELECT nextval(pg_get_serial_sequence('enrichment.calls', 'call_id')) AS id
+            FROM generate_series(1, :count)
+        """),
+        {"count": count},
+    )
+    return [int(r.id) for r in rows]
+
+
+def _item_json(item: Item) -> dict[str, Any]:
+    return {
+        "key": item.key,
+        "person_id": item.person.person_id,
+        "products": sorted(item.products),
+        "datapoints": dict(item.person.datapoints),
+        "consent": item.person.personal_email_consent,
+    }
+
+
+def _item(row: Mapping[str, Any]) -> Item:
+    return Item(
+        key=row["key"],
+        person=PersonInputs(
+            person_id=int(row["person_id"]),
+            datapoints={Datapoint(k): v for k, v in row["datapoints"].items()},
+            personal_email_consent=bool(row["consent"]),
+        ),
+        products=frozenset(row["products"]),
+    )
+
+
+def insert_reserved(
+    conn: Connection, drafts: Sequence[Draft], spend_date: date, lease_seconds: float
+) -> None:
+    """Writes calls, charge lines and attempts; the enrichments they answer become pending."""
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.calls (call_id, provider, call_group, partition_date, batch,
+                spend_date, run_id, persons, hold_micro, prices, usd_micro_per_credit, items,
+                request_body, request_sha256, token_hash, lease_until)
+            OVERRIDING SYSTEM VALUE
+            SELECT c.call_id, c.provider, c.call_group, c.partition_date, c.batch, :spend_date,
+                c.run_id, c.persons, c.hold_micro, c.prices, c.usd_micro_per_credit, c.items,
+                decode(c.request_body, 'hex'), decode(c.request_sha256, 'hex'),
+                decode(c.token_hash, 'hex'), clock_timestamp() + make_interval(secs => :lease)
+            FROM jsonb_to_recordset(cast(:calls AS jsonb)) AS c(call_id bigint, provider text,
+                call_group text, partition_date date, batch smallint, run_id text,
+                persons smallint, hold_micro bigint, prices jsonb, usd_micro_per_credit bigint,
+                items jsonb, request_body text, request_sha256 text, token_hash text)
+        """),
+        {
+            "spend_date": spend_date,
+            "lease": lease_seconds,
+            "calls": as_json(
+                {
+                    "call_id": d.call_id,
+                    "provider": d.provider,
+                    "call_group": d.group,
+                    "partition_date": d.day,
+                    "batch": d.batch,
+                    "run_id": d.run_id,
+                    "persons": len(d.items),
+                    "hold_micro": d.hold_micro,
+                    "prices": dict(d.prices),
+                    "usd_micro_per_credit": d.usd_micro_per_credit,
+                    "items": [_item_json(i.item) for i in d.items],
+                    "request_body": d.request_body.hex(),
+                    "request_sha256": d.request_sha256.hex(),
+                    "token_hash": d.token_hash.hex() if d.token_hash else None,
+                }
+                for d in drafts
+            ),
+        },
+    )
+    lines = [
+        {
+            "call_id": d.call_id,
+            "provider": d.provider,
+            "item_key": i.item.key,
+            "person_id": i.item.person.person_id,
+            "product": line.product,
+            "options": line.options,
+            "fields": list(line.fields),
+            "hold_micro": line.hold_micro,
+            "hold_usd_micro": line.hold_usd_micro,
+            "sent_identity": list(line.sent_identity),
+            "enrichment_ids": list(line.enrichment_ids),
+        }
+        for d in drafts
+        for i in d.items
+        for line in i.lines
+    ]
+    conn.execute(
+        text("""
+            WITH input AS (
+                SELECT * FROM jsonb_to_recordset(cast(:lines AS jsonb)) AS l(call_id bigint,
+                    provider text, item_key text, person_id bigint, product text, options text,
+                    fields jsonb, hold_micro bigint, hold_usd_micro bigint, sent_identity jsonb,
+                    enrichment_ids jsonb)
+            ), lines AS (
+                INSERT INTO enrichment.charge_lines (call_id, item_key, person_id, provider,
+                    product, options, fields, hold_micro, hold_usd_micro, sent_identity)
+                SELECT i.call_id, i.item_key, i.person_id, i.provider, i.product, i.options,
+                    array(SELECT jsonb_array_elements_text(i.fields)), i.hold_micro,
+                    i.hold_usd_micro, array(SELECT jsonb_array_elements_text(i.sent_identity))
+                FROM input AS i
+                RETURNING line_id, call_id, item_key, product
+            ), asked AS (
+                SELECT l.line_id, l.call_id, e.value::bigint AS enrichment_id
+                FROM input AS i
+                JOIN lines AS l USING (call_id, item_key, product)
+                CROSS JOIN jsonb_array_elements_text(i.enrichment_ids) AS e
+            ), pending AS (
+                UPDATE enrichment.enrichments AS e
+                SET state = 'pending', wait_reason = NULL
+                FROM asked AS a WHERE e.enrichment_id = a.enrichment_id AND e.state = 'open'
+                RETURNING e.enrichment_id, e.person_id, e.field, e.position
+            )
+            INSERT INTO enrichment.attempts (enrichment_id, person_id, field, provider, try,
+                position, call_id, line_id, outcome, partition_date, batch, run_id)
+            SELECT p.enrichment_id, p.person_id, p.field, c.provider,
+                1 + (SELECT count(*) FROM enrichment.attempts AS t
+                     WHERE t.enrichment_id = p.enrichment_id AND t.provider = c.provider
+                       AND t.outcome <> 'reused'),
+                p.position, a.call_id, a.line_id, 'pending', c.partition_date, c.batch, c.run_id
+            FROM pending AS p
+            JOIN asked AS a USING (enrichment_id)
+            JOIN enrichment.calls AS c ON c.call_id = a.call_id
+        """),
+        {"lines": as_json(lines)},
+    )
+
+
+def arm(conn: Connection, call_id: int, lease_seconds: float) -> bool:
+    """The last step before the first byte: False when the call may not be sent any more.
+
+    Consent and suppression are read again here; `lease_seconds` must outlast the send deadline.
+    """
+    return (
+        conn.execute(
+            text("""
+                UPDATE enrichment.calls AS c SET state = 'sending', sends = c.sends + 1,
+                    armed_at = clock_timestamp(),
+                    lease_until = clock_timestamp() + make_interval(secs => :lease)
+                WHERE c.call_id = :call_id AND c.state = 'reserved'
+                  AND c.lease_until > clock_timestamp()
+                  AND NOT EXISTS (
+                      SELECT 1 FROM enrichment.charge_lines AS l
+                      JOIN enrichment.person_inputs AS i ON i.person_id = l.person_id
+                      WHERE l.call_id = c.call_id
+                        AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
+                             AND NOT i.personal_email_consent)))
+            """),
+            {"call_id": call_id, "lease": lease_seconds},
+        ).rowcount
+        == 1
+    )
+
+
+def withdrawn(conn: Connection, call_id: int) -> bool:
+    """Whether somebody in the call withdrew consent or was suppressed since it was reserved."""
+    return bool(
+        conn.execute(
+            text("""
+                SELECT EXISTS (
+                    SELECT 1 FROM enrichment.charge_lines AS l
+                    JOIN enrichment.person_inputs AS i ON i.person_id = l.person_id
+                    WHERE l.call_id = :call_id
+                      AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
+                           AND NOT i.personal_email_consent)))
+            """),
+            {"call_id": call_id},
+        ).scalar_one()
+    )
+
+
+def arm_again(conn: Connection, call_id: int, lease_seconds: float) -> bool:
+    """Arms a free re-read of a call in doubt; it stays in doubt whatever happens to the re-read."""
+    return (
+        conn.execute(
+            text("""
+                UPDATE enrichment.calls AS c SET sends = c.sends + 1,
+                    lease_until = clock_timestamp() + make_interval(secs => :lease)
+                WHERE c.call_id = :call_id AND c.state = 'in_doubt'
+                  AND c.lease_until < clock_timestamp()
+                  AND NOT EXISTS (
+                      SELECT 1 FROM enrichment.charge_lines AS l
+                      JOIN enrichment.person_inputs AS i ON i.person_id = l.person_id
+                      WHERE l.call_id = c.call_id
+                        AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
+                             AND NOT i.personal_email_consent)))
+            """),
+            {"call_id": call_id, "lease": lease_seconds},
+        ).rowcount
+        == 1
+    )
+
+
+def store_reply(
+    conn: Connection, call_id: int, settlement: str, responses: str, digest: bytes
+) -> None:
+    """Keeps a reply verbatim, before anybody reads it. `responses` is JSON."""
+    conn.execute(
+        text("""
+            WITH kept AS (
+                INSERT INTO enrichment.replies (call_id, settlement, responses, body_sha256)
+                VALUES (:call_id, :settlement, cast(:responses AS jsonb), :digest)
+                ON CONFLICT (call_id, settlement) DO NOTHING
+            )
+            UPDATE enrichment.calls SET
+                state = CASE state WHEN 'sending' THEN 'responded' ELSE state END,
+                responded_at = coalesce(responded_at, clock_timestamp())
+            WHERE call_id = :call_id
+        """),
+        {
+            "call_id": call_id,
+            "settlement": settlement,
+            "responses": responses,
+            "digest": digest,
+        },
+    )
+
+
+_CALL_COLUMNS = """
+    SELECT call_id, provider, call_group, state, partition_date, batch, spend_date, run_id, prices,
+           usd_micro_per_credit, items, request_sha256, job_id, armed_at, polls, sends,
+           token_hash IS NOT NULL AS has_webhook
+    FROM enrichment.calls AS c
+"""
+
+
+def _stored(row: Any) -> StoredCall:
+    items = row.items if row.items is not None else []
+    return StoredCall(
+        call_id=int(row.call_id),
+        provider=row.provider,
+        group=row.call_group,
+        state=row.state,
+        day=row.partition_date,
+        batch=row.batch,
+        spend_date=row.spend_date,
+        run_id=row.run_id,
+        prices=row.prices,
+        usd_micro_per_credit=int(row.usd_micro_per_credit),
+        items=tuple(_item(i) for i in items),
+        request_sha256=bytes(row.request_sha256 or b""),
+        job_id=row.job_id,
+        armed_at=row.armed_at,
+        polls=row.polls,
+        sends=row.sends,
+        has_webhook=bool(row.has_webhook),
+    )
+
+
+def load(conn: Connection, call_id: int, *, lock: bool) -> StoredCall:
+    """One call; with `lock` no other settlement of it can run until the transaction ends."""
+    suffix = "FOR NO KEY UPDATE" if lock else ""
+    row = conn.execute(
+        text(f"{_CALL_COLUMNS} WHERE c.call_id = :call_id {suffix}"), {"call_id": call_id}
+    ).one()
+    return _stored(row)
+
+
+def with_known_ids(conn: Connection, stored: StoredCall) -> StoredCall:
+    """The call with the ids by which its provider speaks of the items: later results use them."""
+    rows = conn.execute(
+        text("""
+            SELECT DISTINCT item_key, external_id FROM enrichment.charge_lines
+            WHERE call_id = :call_id AND external_id IS NOT NULL
+        """),
+        {"call_id": stored.call_id},
+    )
+    known = {r.item_key: r.external_id for r in rows}
+    if not known:
+        return stored
+    datapoint = Datapoint(f"{stored.provider}_id")
+    items = tuple(
+        replace(
+            item,
+            person=replace(
+                item.person,
+                datapoints={**item.person.datapoints, datapoint: known[item.key]},
+            ),
+        )
+        if item.key in known
+        else item
+        for item in stored.items
+    )
+    return replace(stored, items=items)
+
+
+def lines_of(conn: Connection, call_id: int) -> list[StoredLine]:
+    """All charge lines of a call."""
+    rows = conn.execute(
+        text("""
+            SELECT line_id, item_key, person_id, product, options, fields, state, hold_micro,
+                   hold_usd_micro, verdict
+            FROM enrichment.charge_lines WHERE call_id = :call_id ORDER BY line_id
+        """),
+        {"call_id": call_id},
+    )
+    return [
+        StoredLine(
+            int(r.line_id),
+            r.item_key,
+            int(r.person_id),
+            r.product,
+            r.options,
+            tuple(r.fields),
+            LineState(r.state),
+            int(r.hold_micro),
+            int(r.hold_usd_micro),
+            r.verdict,
+        )
+        for r in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """A kept reply; `responses` as `store_reply` got it."""
+
+    settlement: str
+    responses: list[dict[str, Any]]
+
+
+def calls_with_unread_replies(conn: Connection) -> list[int]:
+    """Calls with a kept reply that nobody applied: their process died, or slept past its lease."""
+    rows = conn.execute(
+        text("""
+            SELECT DISTINCT call_id FROM enrichment.replies
+            WHERE applied_at IS NULL ORDER BY call_id
+        """)
+    )
+    return [int(r.call_id) for r in rows]
+
+
+def unread_replies(conn: Connection, call_id: int) -> list[StoredReply]:
+    """Replies to a call that were kept and not yet applied, oldest first."""
+    rows = conn.execute(
+        text("""
+            SELECT settlement, responses FROM enrichment.replies
+            WHERE call_id = :call_id AND applied_at IS NULL ORDER BY reply_id
+        """),
+        {"call_id": call_id},
+    )
+    return [StoredReply(r.settlement, r.responses) for r in rows]
+
+
+def mark_read(conn: Connection, call_id: int, settlement: str, anomalies: Sequence[str]) -> None:
+    """Notes that a kept reply was applied, and what was odd about it."""
+    conn.execute(
+        text("""
+            UPDATE enrichment.replies SET applied_at = clock_timestamp(), anomalies = :anomalies
+            WHERE call_id = :call_id AND settlement = :settlement
+        """),
+        {"call_id": call_id, "settlement": settlement, "anomalies": list(anomalies)},
+    )
+
+
+def close_or_keep(
+    conn: Connection,
+    call_id: int,
+    *,
+    when_open: str,
+    when_closed: str = "settled",
+    reason: str = "",
+    job_id: str | None = None,
+    deadline_seconds: float | None = None,
+    poll_seconds: float | None = None,
+    write_off_hours: float | None = None,
+) -> None:
+    """Gives the call the state that its lines imply.
+
+    With lines still held or in doubt it becomes `when_open`; with none it is closed as
+    `when_closed` and what was sent is forgotten. A call whose own reply is still outstanding
+    (`sending`) is left as it is: the reply closes it.
+    """
+    conn.execute(
+        text("""
+            WITH counted AS (
+                SELECT count(*) FILTER (WHERE state IN ('held', 'in_doubt')) AS live
+                FROM enrichment.charge_lines WHERE call_id = :call_id
+            ), decided AS (
+                SELECT CASE WHEN live = 0 THEN :when_closed ELSE :when_open END AS state,
+                       live = 0 AND :when_closed <> 'written_off' AS is_over
+                FROM counted
+            )
+            UPDATE enrichment.calls AS c SET
+                state = d.state,
+                reason = CASE WHEN :reason = '' THEN c.reason ELSE :reason END,
+                job_id = coalesce(:job_id, c.job_id),
+                accepted_at = CASE WHEN d.state = 'accepted'
+                    THEN coalesce(c.accepted_at, clock_timestamp()) ELSE c.accepted_at END,
+                deadline_at = CASE WHEN d.state = 'accepted' THEN coalesce(c.deadline_at,
+                    clock_timestamp() + make_interval(secs => :deadline)) ELSE c.deadline_at END,
+                next_poll_at = CASE WHEN d.state = 'accepted'
+                    THEN clock_timestamp() + make_interval(secs => :poll) END,
+                in_doubt_at = CASE WHEN d.state = 'in_doubt'
+                    THEN coalesce(c.in_doubt_at, clock_timestamp()) ELSE c.in_doubt_at END,
+                write_off_at = CASE WHEN d.state = 'in_doubt' THEN coalesce(c.write_off_at,
+                    clock_timestamp() + make_interval(secs => :write_off)) ELSE c.write_off_at END,
+                closed_at = CASE WHEN d.state IN ('settled', 'released', 'written_off')
+                    THEN clock_timestamp() END,
+                items = CASE WHEN d.is_over THEN NULL ELSE c.items END,
+                request_body = CASE WHEN d.is_over THEN NULL ELSE c.request_body END
+            FROM decided AS d
+            WHERE c.call_id = :call_id
+        """),
+        {
+            "call_id": call_id,
+            "when_open": when_open,
+            "when_closed": when_closed,
+            "reason": reason,
+            "job_id": job_id,
+            "deadline": deadline_seconds or 0,
+            "poll": poll_seconds or 0,
+            "write_off": (write_off_hours or 0) * 3600,
+        },
+    )
+
+
+Clock = Literal["lease_until", "deadline_at", "next_poll_at", "write_off_at"]
+
+
+def due(
+    conn: Connection,
+    state: str,
+    *,
+    provider: str | None = None,
+    clock: Clock,
+    day: date | None = None,
+    batch: int | None = None,
+) -> list[int]:
+    """Calls in `state` whose time column `clock` has passed; never waits for another process."""
+    rows = conn.execute(
+        text("""
+            SELECT call_id FROM enrichment.calls
+            WHERE state = :state AND clock_timestamp() >= CASE :clock
+                    WHEN 'lease_until' THEN lease_until WHEN 'deadline_at' THEN deadline_at
+                    WHEN 'next_poll_at' THEN next_poll_at WHEN 'write_off_at' THEN write_off_at END
+              AND (cast(:provider AS text) IS NULL OR provider = :provider)
+              AND (cast(:day AS date) IS NULL OR partition_date = :day)
+              AND (cast(:batch AS smallint) IS NULL OR batch = :batch)
+            ORDER BY call_id
+        """),
+        {"state": state, "clock": clock, "provider": provider, "day": day, "batch": batch},
+    )
+    return [int(r.call_id) for r in rows]
+
+
+def postpone_poll(conn: Connection, call_id: int, seconds: float) -> None:
+    """Notes a poll that brought nothing, and when to ask again."""
+    conn.execute(
+        text("""
+            UPDATE enrichment.calls SET polls = polls + 1,
+                next_poll_at = clock_timestamp() + make_interval(secs => :seconds)
+            WHERE call_id = :call_id AND state = 'accepted'
+        """),
+        {"call_id": call_id, "seconds": seconds},
+    )
+
+
+def live_runs(conn: Connection) -> list[str]:
+    """Runs that have calls between reservation and reply."""
+    rows = conn.execute(
+        text("""
+            SELECT DISTINCT run_id FROM enrichment.calls
+            WHERE state IN ('reserved', 'sending') ORDER BY run_id
+        """)
+    )
+    return [r.run_id for r in rows]
+
+
+def calls_of_run(conn: Connection, run_id: str) -> list[int]:
+    """The run's calls between reservation and reply."""
+    rows = conn.execute(
+        text("""
+            SELECT call_id FROM enrichment.calls
+            WHERE run_id = :run_id AND state IN ('reserved', 'sending') ORDER BY call_id
+        """),
+        {"run_id": run_id},
+    )
+    return [int(r.call_id) for r in rows]
+
+
+def unsettled(conn: Connection, day: date, batch: int, provider: str) -> int:
+    """How many calls of a partition a provider has accepted and not finished."""
+    return int(
+        conn.execute(
+            text("""
+                SELECT count(*) FROM enrichment.calls
+                WHERE partition_date = :day AND batch = :batch AND provider = :provider
+                  AND state = 'accepted'
+            """),
+            {"day": day, "batch": batch, "provider": provider},
+        ).scalar_one()
+    )
+
+
+def encode_responses(responses: Sequence[tuple[int, Mapping[str, str], bytes, bool]]) -> str:
+    """Responses as JSON that keeps every byte."""
+    return json.dumps(
+        [
+            {"status": status, "headers": dict(headers), "body": body.hex(), "truncated": truncated}
+            for status, headers, body, truncated in responses
+        ]
+    )

@@ -1,0 +1,248 @@
+"""Rate windows and circuit breakers, shared by every process through PostgreSQL."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from enrich_pipeline.domain.policy import RateWindow
+
+
+def acquire(conn: Connection, provider: str, windows: Sequence[RateWindow], records: int) -> float:
+    """Takes the tokens for one request; returns 0, or the seconds to wait before trying again.
+
+    Each window refills evenly and holds at most a twentieth of its limit (at least what one request
+    needs), so that no `seconds` ever see more than about `limit`. Run it in a transaction of its
+    own: the row locks order all processes.
+    """
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.rate_windows (provider, window_seconds, capacity, tokens)
+            SELECT :provider, s, c, c FROM unnest(cast(:seconds AS int[]), cast(:caps AS numeric[]))
+                AS w(s, c)
+            ON CONFLICT (provider, window_seconds) DO UPDATE SET capacity = excluded.capacity
+                WHERE rate_windows.capacity <> excluded.capacity
+        """),
+        {
+            "provider": provider,
+            "seconds": [w.seconds for w in windows],
+            "caps": [float(_burst(w, records)) for w in windows],
+        },
+    )
+    rows = {
+        int(r.window_seconds): r
+        for r in conn.execute(
+            text("""
+                SELECT window_seconds, capacity, tokens,
+                       extract(epoch FROM clock_timestamp() - refilled_at) AS elapsed,
+                       extract(epoch FROM blocked_until - clock_timestamp()) AS blocked
+                FROM enrichment.rate_windows WHERE provider = :provider
+                ORDER BY window_seconds FOR UPDATE
+            """),
+            {"provider": provider},
+        )
+    }
+    wait = max((float(r.blocked or 0.0) for r in rows.values()), default=0.0)
+    tokens: dict[int, float] = {}
+    for window in windows:
+        row = rows[window.seconds]
+        need = records if window.per == "record" else 1
+        rate = window.limit / window.seconds
+        have = min(float(row.capacity), float(row.tokens) + max(0.0, float(row.elapsed)) * rate)
+        wait = max(wait, (need - have) / rate)
+        tokens[window.seconds] = have - need
+    if wait > 0:
+        return wait
+    conn.execute(
+        text("""
+            UPDATE enrichment.rate_windows AS w
+            SET tokens = t.tokens, refilled_at = clock_timestamp()
+            FROM unnest(cast(:seconds AS int[]), cast(:tokens AS numeric[])) AS t(seconds, tokens)
+            WHERE w.provider = :provider AND w.window_seconds = t.seconds
+        """),
+        {"provider": provider, "seconds": list(tokens), "tokens": list(tokens.values())},
+    )
+    return 0.0
+
+
+def _burst(window: RateWindow, records: int) -> float:
+    return max(records if window.per == "record" else 1, window.limit / 20)
+
+
+def block(conn: Connection, provider: str, seconds: float) -> None:
+    """Nobody asks `provider` for that long: it said that we were too fast."""
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.rate_windows AS w
+                (provider, window_seconds, capacity, tokens, blocked_until)
+            VALUES (:provider, 0, 0, 0, clock_timestamp() + make_interval(secs => :seconds))
+            ON CONFLICT (provider, window_seconds) DO UPDATE
+                SET blocked_until = greatest(w.blocked_until, excluded.blocked_until)
+        """),
+        {"provider": provider, "seconds": seconds},
+    )
+
+
+ALL_PRODUCTS = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """An open circuit breaker. `may_probe`: its pause is over and one call may find out."""
+
+    product: str
+    reason: str
+    retry_at: datetime
+    may_probe: bool
+
+
+def open_breakers(conn: Connection, provider: str) -> dict[str, Breaker]:
+    """Open breakers of a provider by product (`*`: all of it)."""
+    rows = conn.execute(
+        text("""
+            SELECT product, reason, retry_at, retry_at <= clock_timestamp() AS may_probe
+            FROM enrichment.provider_states WHERE provider = :provider AND opened_at IS NOT NULL
+        """),
+        {"provider": provider},
+    )
+    return {r.product: Breaker(r.product, r.reason, r.retry_at, bool(r.may_probe)) for r in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerState:
+    """A provider's breaker as operators see it; one that never failed has no row.
+
+    `state`: closed; open: nothing is sent before `retry_at`; probing: the next call finds out.
+    """
+
+    provider: str
+    product: str
+    state: str
+    failures: int
+    reason: str | None
+    opened_at: datetime | None
+    retry_at: datetime | None
+
+
+def breaker_states(conn: Connection) -> list[BreakerState]:
+    """All breakers that ever counted a failure, by provider and product."""
+    rows = conn.execute(
+        text("""
+            SELECT provider, product, failures, reason, opened_at, retry_at,
+                   CASE WHEN opened_at IS NULL THEN 'closed'
+                        WHEN retry_at <= clock_timestamp() THEN 'probing' ELSE 'open' END AS state
+            FROM enrichment.provider_states ORDER BY provider, product
+        """)
+    )
+    return [
+        BreakerState(
+            r.provider, r.product, r.state, int(r.failures), r.reason, r.opened_at, r.retry_at
+        )
+        for r in rows
+    ]
+
+
+def may_pass(
+    conn: Connection, provider: str, products: Collection[str], probe_seconds: float
+) -> bool:
+    """Whether a call may be sent now. Where a breaker's pause is over, one caller is the probe."""
+    rows = conn.execute(
+        text("""
+            SELECT retry_at <= clock_timestamp() AS may_probe FROM enrichment.provider_states
+            WHERE provider = :provider AND product = ANY(cast(:products AS text[]))
+              AND opened_at IS NOT NULL
+            ORDER BY product FOR NO KEY UPDATE
+        """),
+        {"provider": provider, "products": [ALL_PRODUCTS, *products]},
+    ).all()
+    if not rows:
+        return True
+    if not all(r.may_probe for r in rows):
+        return False
+    conn.execute(
+        text("""
+            UPDATE enrichment.provider_states
+            SET retry_at = clock_timestamp() + make_interval(secs => :pause)
+            WHERE provider = :provider AND product = ANY(cast(:products AS text[]))
+              AND opened_at IS NOT NULL
+        """),
+        {
+            "provider": provider,
+            "products": [ALL_PRODUCTS, *products],
+            "pause": probe_seconds,
+        },
+    )
+    return True
+
+
+def trip(
+    conn: Connection, provider: str, products: Sequence[str], reason: str, pause_seconds: float
+) -> None:
+    """Opens breakers: nothing is bought there until the pause is over and a probe succeeds."""
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.provider_states AS s
+                (provider, product, failures, reason, opened_at, retry_at)
+            SELECT :provider, p, 1, :reason, clock_timestamp(),
+                   clock_timestamp() + make_interval(secs => :pause)
+            FROM unnest(cast(:products AS text[])) AS p ORDER BY p
+            ON CONFLICT (provider, product) DO UPDATE SET failures = s.failures + 1,
+                reason = excluded.reason, opened_at = coalesce(s.opened_at, excluded.opened_at),
+                retry_at = excluded.retry_at
+        """),
+        {
+            "provider": provider,
+            "products": list(products),
+            "reason": reason,
+            "pause": pause_seconds,
+        },
+    )
+
+
+def count_failure(
+    conn: Connection, provider: str, reason: str, *, threshold: int, pause_seconds: float
+) -> None:
+    """Counts a failure of the whole provider; the `threshold`-th in a row opens its breaker."""
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.provider_states AS s (provider, product, failures, reason)
+            VALUES (:provider, '*', 1, :reason)
+            ON CONFLICT (provider, product) DO UPDATE SET failures = s.failures + 1,
+                reason = excluded.reason,
+                opened_at = CASE WHEN s.failures + 1 >= :threshold
+                    THEN coalesce(s.opened_at, clock_timestamp()) ELSE s.opened_at END,
+                retry_at = CASE WHEN s.failures + 1 >= :threshold
+                    THEN clock_timestamp() + make_interval(secs => :pause) ELSE s.retry_at END
+        """),
+        {
+            "provider": provider,
+            "reason": reason,
+            "threshold": threshold,
+            "pause": pause_seconds,
+        },
+    )
+
+
+def succeeded(
+    conn: Connection, provider: str, products: Sequence[str], armed_at: datetime | None
+) -> None:
+    """A call went through: failures are counted anew, and breakers older than it close.
+
+    What was sent before a breaker opened proves nothing about now, however late its answer comes.
+    """
+    conn.execute(
+        text("""
+            WITH over AS (
+                SELECT product FROM enrichment.provider_states
+                WHERE provider = :provider AND product = ANY(cast(:products AS text[]))
+                  AND (failures > 0 OR opened_at IS NOT NULL)
+                  AND (opened_at IS NULL OR opened_at < :armed_at)
+                ORDER BY product FOR NO KEY UPDATE
+            )
+            UPDATE enrichment.provider_states AS s SET failures = 0, reason = NULL,
+                opened_at = NULL, retry_at = NULL
+            FROM over WHERE s.provider = :provider AND s.product = over.product
+        """),
+        {"provider": provider, "products": [ALL_PRODUCTS, *products], "armed_at": armed_at},
+    )

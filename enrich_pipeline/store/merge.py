@@ -1,0 +1,593 @@
+"""The merge as set-based SQL: keeps `analytics.dim_contacts`, its history, and who won and why not.
+
+Which value wins is specified in `domain/merge.py`, for one contact in plain Python; the statement
+below says the same for thousands of contacts at once, and a property test holds the two together.
+When contacts are merged, and what else a night writes, is decided by the callers.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, TextClause, text
+
+from enrich_pipeline.domain.enrichment import ATTRIBUTES, Field
+from enrich_pipeline.domain.merge import CRM, CRM_RANK, OTHER_PROVIDER_RANK, source_rank
+from enrich_pipeline.domain.policy import Policy
+from enrich_pipeline.store import locks
+
+REASONS: Final = (
+    "older",
+    "less_verified",
+    "former_employer",
+    "same_value",
+    "incomplete",
+    "source_order",
+    "crm_kept",
+    "locked",
+    "no_consent",
+    "invalid",
+)
+"""Why an observation lost. Any other reason was set when the answer was stored, and excludes it."""
+
+_VALUES: Final = (
+    "person_id", "first_name", "last_name", "full_name",
+    "work_email", "work_email_status", "work_email_source", "work_email_observed_at",
+    "is_work_email_outdated",
+    "phone", "phone_status", "phone_source", "phone_observed_at",
+    "personal_email", "personal_email_status", "personal_email_source",
+    "personal_email_observed_at",
+    "job_title", "company_name", "company_domain", "linkedin_url", "location", "country_code",
+    "profile_status", "profile_source", "profile_observed_at",
+    "is_suppressed",
+)  # fmt: skip
+"""Columns that make a version: a change of any of them is a new row of the history."""
+
+
+def remerge(conn: Connection, policy: Policy, contact_ids: Sequence[str], now: datetime) -> int:
+    """Recompute these contacts, and all others of their persons; return how many got a new version.
+
+    Writes only what differs: merging twice leaves the tables as they were after the first time.
+    Contacts that the source no longer holds leave `dim_contacts`; their last version is closed.
+    A new version is valid from `now`, or from just after the one before where that is later. The
+    contacts stay locked, taken in the order of their ids, until the caller's transaction ends;
+    callers cut long lists, in that order, into transactions of some thousand contacts.
+    """
+    if not contact_ids:
+        return 0
+    # A sync locks contacts in the order in which it meets their persons: never beside a merge.
+    locks.share(conn, locks.PERSONS)
+    # From its sixth execution on the planner would guess ten contacts, and loop over them.
+    conn.execute(text("set local plan_cache_mode = force_custom_plan"))
+    conn.execute(text("set local jit = off"))
+    ids = list(conn.execute(_LOCK, {"ids": list(contact_ids)}).scalars())
+    now_and = {"now": now}
+    conn.execute(_REMOVE, {"ids": ids, **now_and})
+    parameters = {"ids": ids, **_parameters(policy)}
+    for statement in _GATHER:
+        conn.execute(statement, parameters)
+    changed = conn.execute(_MERGE, parameters).all()
+    if changed:
+        versions = json.dumps([{"id": row.contact_id, "fields": row.changed} for row in changed])
+        conn.execute(_CLOSE, {"versions": versions, **now_and})
+        conn.execute(_OPEN, {"versions": versions, **now_and})
+    return len(changed)
+
+
+def _parameters(policy: Policy) -> dict[str, object]:
+    ranks = [
+        {"attribute": attribute, "provider": provider, "rank": source_rank(provider, f.waterfall)}
+        for field, f in policy.fields.items()
+        for attribute in ATTRIBUTES[field]
+        for provider in f.waterfall
+    ]
+    bought = [
+        {"field": field, "stale_after_days": policy.fields[field].stale_after_days}
+        for field in Field
+        if policy.waterfall(field)
+    ]
+    return {
+        "ranks": json.dumps(ranks),
+        "bought": json.dumps(bought),
+        "not_found_days": policy.reuse.not_found_days,
+        "reasons": list(REASONS),
+        "crm": CRM,
+        "crm_rank": CRM_RANK,
+        "other_rank": OTHER_PROVIDER_RANK,
+    }
+
+
+def _statement(template: str) -> TextClause:
+    """Write the lists of columns into a statement, from the one list above."""
+    differs = ", ".join(
+        f"case when m.{c} is distinct from coalesce(d.{c}, false) then '{c}' end"
+        if c.startswith("is_")
+        else f"case when m.{c} is distinct from d.{c} then '{c}' end"
+        for c in _VALUES
+    )
+    lists = {
+        "<columns>": ", ".join(_VALUES),
+        "<m.columns>": ", ".join(f"m.{c}" for c in _VALUES),
+        "<d.columns>": ", ".join(f"d.{c}" for c in _VALUES),
+        "<assignments>": ", ".join(f"{c} = excluded.{c}" for c in _VALUES),
+        "<differs>": differs,
+    }
+    for name, columns in lists.items():
+        template = template.replace(name, columns)
+    return text(template)
+
+
+_LOCK: Final = text("""
+    with named as (
+        select distinct coalesce(p.merged_into, p.person_id) as person_id
+        from enrichment.contacts as c
+        join enrichment.persons as p on p.person_id = c.person_id
+        where c.contact_id = any(cast(:ids as text[]))
+    ), members as (
+        select person_id from named
+        union
+        select p.person_id
+        from named as n join enrichment.persons as p on p.merged_into = n.person_id
+    )
+    select c.contact_id
+    from enrichment.contacts as c
+    where c.contact_id in (
+        select unnest(cast(:ids as text[]))
+        union
+        select mate.contact_id
+        from members join enrichment.contacts as mate on mate.person_id = members.person_id
+    )
+    order by c.contact_id
+    for no key update
+""")
+
+_REMOVE: Final = text("""
+    with gone as (
+        delete from analytics.dim_contacts as d
+        using enrichment.contacts as c
+        where c.contact_id = d.contact_id and c.removed_at is not null
+          and d.contact_id = any(cast(:ids as text[]))
+        returning d.contact_id
+    )
+    update analytics.dim_contact_history as h
+    set valid_to = greatest(cast(:now as timestamptz), h.valid_from + interval '1 microsecond')
+    from gone
+    where h.contact_id = gone.contact_id and h.is_current
+""")
+
+# Gathered into tables of their own and analyzed: rows of a moment ago have no statistics, and the
+# guesses made without them end in loops over loops (minutes instead of a second, measured).
+_GATHER: Final = tuple(
+    text(statement)
+    for statement in (
+        """
+drop table if exists merging_target, merging_members, merging_observed, merging_answers
+        """,
+        """
+create temp table merging_target on commit drop as
+    select
+        c.*,
+        coalesce(p.merged_into, c.person_id) as root,
+        c.do_not_enrich or coalesce(i.is_blocked, false) as is_suppressed,
+        coalesce(c.created_at, p.created_at) as known_since,
+        coalesce(locked.fields, '{}') as locks
+    from unnest(cast(:ids as text[])) as given (contact_id)
+    join enrichment.contacts as c on c.contact_id = given.contact_id
+    left join enrichment.persons as p on p.person_id = c.person_id
+    left join enrichment.person_inputs as i on i.person_id = coalesce(p.merged_into, c.person_id)
+    left join lateral (
+        select array_agg(l.field) as fields
+        from enrichment.value_locks as l where l.contact_id = c.contact_id
+    ) as locked on true
+    where c.removed_at is null
+        """,
+        "analyze merging_target",
+        """
+create temp table merging_members on commit drop as
+with roots as materialized (
+    select distinct root from merging_target where root is not null
+)
+    select root, root as person_id from roots
+    union all
+    select r.root, p.person_id
+    from roots as r join enrichment.persons as p on p.merged_into = r.root
+        """,
+        "analyze merging_members",
+        """
+create temp table merging_observed on commit drop as
+    select
+        m.root,
+        o.observation_id,
+        o.line_id,
+        o.attribute,
+        o.value,
+        o.status,
+        o.provider,
+        o.observed_at,
+        o.is_winner,
+        o.rejected_reason,
+        o.attribute in ('job_title', 'company_name', 'company_domain', 'location') as is_unit,
+        o.status <> 'invalid' and o.value ~ '[^[:space:]]' as is_usable,
+        case
+            when o.status = 'verified' then 0
+            when o.attribute in ('job_title', 'company_name', 'company_domain', 'location')
+                then case when o.status = 'unknown' then 0 else 2 end
+            when o.status = 'catch_all' then 1
+            else 2
+        end as standing,
+        coalesce(r.rank, :other_rank) as source_rank
+    from merging_members as m
+    join enrichment.observations as o on o.person_id = m.person_id
+    left join jsonb_to_recordset(cast(:ranks as jsonb))
+        as r (attribute text, provider text, rank integer)
+        on r.attribute = o.attribute and r.provider = o.provider
+    where o.erased_at is null
+      and (o.rejected_reason is null or o.rejected_reason = any(cast(:reasons as text[])))
+        """,
+        "analyze merging_observed",
+        """
+create temp table merging_answers on commit drop as
+    select
+        m.root, e.field, e.enrichment_id, e.state, e.result, e.closed_at,
+        a.provider, a.outcome, a.responded_at
+    from merging_members as m
+    join enrichment.enrichments as e on e.person_id = m.person_id
+    left join enrichment.attempts as a
+        on a.enrichment_id = e.enrichment_id and a.outcome <> 'reused'
+        and a.outcome not in ('pending', 'in_doubt')
+        """,
+        "analyze merging_answers",
+    )
+)
+
+_MERGE: Final = _statement("""
+-- profiles: one unit per reply, and the CRM's own
+with parts as (
+    select distinct on (line_id, attribute, root) *
+    from merging_observed
+    where is_unit and is_usable
+    order by line_id, attribute, root, standing, observed_at desc, source_rank, observation_id
+), reported as materialized (
+    select
+        root,
+        line_id,
+        (array_agg(provider order by standing, observation_id))[1] as source,
+        (array_agg(status order by standing, observation_id))[1] as status,
+        (array_agg(source_rank order by standing, observation_id))[1] as source_rank,
+        min(standing) as standing,
+        max(observed_at) as observed_at,
+        max(value) filter (where attribute = 'job_title') as job_title,
+        max(value) filter (where attribute = 'company_name') as company_name,
+        max(value) filter (where attribute = 'company_domain') as company_domain,
+        max(value) filter (where attribute = 'location') as location,
+        max(observation_id) filter (where attribute = 'job_title') as job_title_id,
+        max(observation_id) filter (where attribute = 'company_name') as company_name_id,
+        max(observation_id) filter (where attribute = 'company_domain') as company_domain_id,
+        max(observation_id) filter (where attribute = 'location') as location_id
+    from parts
+    group by root, line_id
+), units as (
+    select
+        t.contact_id, u.line_id, u.source, u.status, u.source_rank, u.standing, u.observed_at,
+        u.job_title, u.company_name, u.company_domain, u.location,
+        u.job_title_id, u.company_name_id, u.company_domain_id, u.location_id,
+        false as is_locked
+    from merging_target as t join reported as u on u.root = t.root
+    union all
+    select
+        t.contact_id, 0, :crm,
+        case when t.profile_verified_at is null then 'unverified' else 'verified' end,
+        :crm_rank,
+        case when t.profile_verified_at is null then 2 else 0 end,
+        t.profile_verified_at,
+        t.job_title, t.company_name, t.company_domain, null,
+        null, null, null, null,
+        'profile' = any(t.locks)
+    from merging_target as t
+    where coalesce(t.job_title, t.company_name, t.company_domain) is not null
+), full_units as (
+    select
+        *,
+        case
+            when job_title is not null and company_name is not null then 3
+            when coalesce(company_name, company_domain) is not null then 2
+            when job_title is not null then 1
+            else 0
+        end as fullness
+    from units
+), ranked as (
+    select
+        *,
+        row_number() over best as place,
+        first_value(company_name) over best as best_name,
+        first_value(company_domain) over best as best_domain,
+        first_value(observed_at) over best as best_observed_at
+    from full_units
+    window best as (
+        partition by contact_id
+        order by is_locked desc, fullness desc, standing, observed_at desc nulls last, source_rank,
+                 line_id desc
+    )
+), placed as materialized (
+    select
+        *,
+        case
+            when company_domain is not null and best_domain is not null
+                then lower(company_domain) <> lower(best_domain)
+                     and coalesce(lower(company_name) <> lower(best_name), true)
+            when company_name is not null and best_name is not null
+                then lower(company_name) <> lower(best_name)
+            else false
+        end as is_elsewhere,
+        best_observed_at is not null and (observed_at is null or observed_at < best_observed_at)
+            as is_before
+    from ranked
+), profiles as materialized (
+    select
+        contact_id,
+        max(source) filter (where place = 1) as source,
+        max(status) filter (where place = 1) as status,
+        max(observed_at) filter (where place = 1) as observed_at,
+        max(line_id) filter (where place = 1) as line_id,
+        max(standing) filter (where place = 1) as standing,
+        max(fullness) filter (where place = 1) as fullness,
+        bool_or(is_locked) as is_locked,
+        (array_agg(job_title order by place)
+            filter (where job_title is not null and not is_elsewhere))[1] as job_title,
+        (array_agg(job_title_id order by place)
+            filter (where job_title is not null and not is_elsewhere))[1] as job_title_id,
+        (array_agg(company_name order by place)
+            filter (where company_name is not null and not is_elsewhere))[1] as company_name,
+        (array_agg(company_name_id order by place)
+            filter (where company_name is not null and not is_elsewhere))[1] as company_name_id,
+        (array_agg(company_domain order by place)
+            filter (where company_domain is not null and not is_elsewhere))[1] as company_domain,
+        (array_agg(company_domain_id order by place)
+            filter (where company_domain is not null and not is_elsewhere))[1] as company_domain_id,
+        (array_agg(location order by place)
+            filter (where location is not null and not is_elsewhere))[1] as location,
+        (array_agg(location_id order by place)
+            filter (where location is not null and not is_elsewhere))[1] as location_id,
+        array_agg(distinct lower(company_domain)) filter (
+            where company_domain is not null and is_elsewhere and is_before) as former_domains
+    from placed
+    group by contact_id
+),
+
+-- values that are won one by one
+offered as (
+    select
+        t.contact_id, o.attribute, o.value, o.status, o.provider as source, o.observed_at,
+        o.source_rank, o.line_id, o.observation_id, o.standing, false as is_kept,
+        case
+            when not o.is_usable then 'invalid'
+            when o.attribute = 'personal_email' and not t.personal_email_consent then 'no_consent'
+        end as excluded
+    from merging_target as t
+    join merging_observed as o on o.root = t.root and not o.is_unit
+    union all
+    select
+        t.contact_id, own.attribute, own.value,
+        case when own.verified_at is null then 'unverified' else 'verified' end,
+        :crm, own.verified_at, :crm_rank, 0, 0,
+        case when own.verified_at is null then 2 else 0 end,
+        own.field = any(t.locks) or own.attribute = 'linkedin_url',
+        null
+    from merging_target as t
+    cross join lateral (values
+        ('work_email', 'work_email', t.email, t.email_verified_at),
+        ('phone', 'phone', t.phone, t.phone_verified_at),
+        ('personal_email', 'personal_email', t.personal_email, t.personal_email_verified_at),
+        ('profile', 'linkedin_url', 'https://www.linkedin.com/in/' || t.linkedin_slug,
+         t.profile_verified_at)
+    ) as own (field, attribute, value, verified_at)
+    where own.value is not null
+), candidates as materialized (
+    select
+        o.contact_id, o.attribute, o.value, o.status, o.source, o.observed_at, o.source_rank,
+        o.line_id, o.observation_id, o.is_kept, o.excluded,
+        at_former.employer as is_former,
+        case when at_former.employer then 3 else o.standing end as standing
+    from offered as o
+    left join profiles as pr on pr.contact_id = o.contact_id
+    cross join lateral (select '.' || lower(split_part(o.value, '@', 2)) as value) as host
+    cross join lateral (select
+        o.attribute = 'work_email'
+        and coalesce(
+            right(host.value, length(pr.company_domain) + 1) <> '.' || lower(pr.company_domain),
+            true)
+        and exists (
+            select from unnest(pr.former_domains) as d (domain)
+            where right(host.value, length(d.domain) + 1) = '.' || d.domain
+        ) as employer
+    ) as at_former
+), winners as materialized (
+    select distinct on (contact_id, attribute) *
+    from candidates
+    where excluded is null
+    order by contact_id, attribute, is_kept desc, standing, observed_at desc nulls last,
+             source_rank, line_id desc, observation_id
+),
+
+-- why the others lost: per contact, then per observation
+losses as (
+    select
+        c.contact_id,
+        c.observation_id,
+        w.observation_id is not distinct from c.observation_id as is_winner,
+        case
+            when c.excluded is not null then c.excluded
+            when w.value = c.value then 'same_value'
+            when w.is_kept and c.attribute = 'linkedin_url' then 'crm_kept'
+            when w.is_kept then 'locked'
+            when c.standing = 3 and w.standing < 3 then 'former_employer'
+            when c.standing > w.standing then 'less_verified'
+            when c.observed_at < w.observed_at then 'older'
+            else 'source_order'
+        end as reason
+    from candidates as c
+    left join winners as w on w.contact_id = c.contact_id and w.attribute = c.attribute
+    where c.observation_id > 0
+    union all
+    select
+        t.contact_id,
+        o.observation_id,
+        o.observation_id in (
+            pr.job_title_id, pr.company_name_id, pr.company_domain_id, pr.location_id),
+        case
+            when not o.is_usable then 'invalid'
+            when o.value = case o.attribute
+                when 'job_title' then pr.job_title
+                when 'company_name' then pr.company_name
+                when 'company_domain' then pr.company_domain
+                else pr.location
+            end then 'same_value'
+            when pr.is_locked then 'locked'
+            when u.is_elsewhere and u.is_before then 'former_employer'
+            when u.fullness < pr.fullness then 'incomplete'
+            when u.standing > pr.standing then 'less_verified'
+            when u.observed_at < pr.observed_at then 'older'
+            else 'source_order'
+        end
+    from merging_target as t
+    join merging_observed as o on o.root = t.root and o.is_unit
+    left join profiles as pr on pr.contact_id = t.contact_id
+    left join placed as u on u.contact_id = t.contact_id and u.line_id = o.line_id
+), verdicts as (
+    select distinct on (observation_id)
+        observation_id, coalesce(is_winner, false) as is_winner, reason
+    from losses
+    order by observation_id, coalesce(is_winner, false) desc, contact_id
+), judged as (
+    update enrichment.observations as o
+    set is_winner = v.is_winner, rejected_reason = case when not v.is_winner then v.reason end
+    from verdicts as v
+    join merging_observed as b on b.observation_id = v.observation_id
+    where o.observation_id = v.observation_id
+      and (b.is_winner, b.rejected_reason)
+          is distinct from (v.is_winner, case when not v.is_winner then v.reason end)
+),
+
+-- when to look again
+refreshed as (
+    select root, max(responded_at) as at from merging_answers group by root
+), closed as (
+    select distinct on (root, field) root, field, result, closed_at
+    from merging_answers
+    where state = 'finished'
+    order by root, field, closed_at desc, enrichment_id desc
+), misses as (
+    select c.root, c.field,
+           coalesce(min(known.until), c.closed_at + make_interval(days => :not_found_days)) as until
+    from closed as c
+    left join (
+        select root, field, provider,
+               max(responded_at) + make_interval(days => :not_found_days) as until
+        from merging_answers
+        where outcome in ('not_found', 'other_person')
+        group by root, field, provider
+    ) as known on known.root = c.root and known.field = c.field and known.until > c.closed_at
+    where c.result = 'not_found'
+    group by c.root, c.field, c.closed_at
+),
+
+merged as materialized (
+    select
+        t.contact_id,
+        t.root as person_id,
+        t.first_name,
+        t.last_name,
+        t.full_name,
+        we.value as work_email,
+        we.status as work_email_status,
+        we.source as work_email_source,
+        we.observed_at as work_email_observed_at,
+        coalesce(we.is_former, false) as is_work_email_outdated,
+        ph.value as phone,
+        ph.status as phone_status,
+        ph.source as phone_source,
+        ph.observed_at as phone_observed_at,
+        pe.value as personal_email,
+        pe.status as personal_email_status,
+        pe.source as personal_email_source,
+        pe.observed_at as personal_email_observed_at,
+        pr.job_title,
+        pr.company_name,
+        pr.company_domain,
+        li.value as linkedin_url,
+        pr.location,
+        t.country_code,
+        pr.status as profile_status,
+        pr.source as profile_source,
+        pr.observed_at as profile_observed_at,
+        t.is_suppressed,
+        refreshed.at as last_refreshed_at,
+        case when not t.is_suppressed then due.at end as next_refresh_at
+    from merging_target as t
+    left join winners as we on we.contact_id = t.contact_id and we.attribute = 'work_email'
+    left join winners as ph on ph.contact_id = t.contact_id and ph.attribute = 'phone'
+    left join winners as pe on pe.contact_id = t.contact_id and pe.attribute = 'personal_email'
+    left join winners as li on li.contact_id = t.contact_id and li.attribute = 'linkedin_url'
+    left join profiles as pr on pr.contact_id = t.contact_id
+    left join refreshed on refreshed.root = t.root
+    left join misses as we_miss on we_miss.root = t.root and we_miss.field = 'work_email'
+    left join misses as ph_miss on ph_miss.root = t.root and ph_miss.field = 'phone'
+    left join misses as pe_miss on pe_miss.root = t.root and pe_miss.field = 'personal_email'
+    left join misses as pr_miss on pr_miss.root = t.root and pr_miss.field = 'profile'
+    cross join lateral (
+        select min(greatest(
+            f.miss_until,
+            coalesce(f.confirmed_at + make_interval(days => b.stale_after_days), t.known_since)
+        )) as at
+        from jsonb_to_recordset(cast(:bought as jsonb)) as b (field text, stale_after_days integer)
+        join (values
+            ('work_email', case when not we.is_former then we.observed_at end, we_miss.until),
+            ('phone', ph.observed_at, ph_miss.until),
+            ('personal_email', pe.observed_at, pe_miss.until),
+            ('profile',
+             case when pr.fullness = 3 then pr.observed_at end,
+             pr_miss.until)
+        ) as f (field, confirmed_at, miss_until) on f.field = b.field
+        where f.field <> all(t.locks) and (f.field <> 'personal_email' or t.personal_email_consent)
+    ) as due
+), changes as materialized (
+    select
+        m.contact_id,
+        d.contact_id is null as is_new,
+        (m.last_refreshed_at, m.next_refresh_at)
+            is distinct from (d.last_refreshed_at, d.next_refresh_at) as is_rescheduled,
+        array_remove(array[<differs>], null) as changed
+    from merged as m
+    left join analytics.dim_contacts as d on d.contact_id = m.contact_id
+), written as (
+    insert into analytics.dim_contacts (contact_id, <columns>, last_refreshed_at, next_refresh_at)
+    select m.contact_id, <m.columns>, m.last_refreshed_at, m.next_refresh_at
+    from merged as m
+    join changes as c on c.contact_id = m.contact_id
+    where c.is_new or c.is_rescheduled or c.changed <> '{}'
+    on conflict (contact_id) do update
+    set <assignments>,
+        last_refreshed_at = excluded.last_refreshed_at,
+        next_refresh_at = excluded.next_refresh_at
+)
+select contact_id, changed from changes where is_new or changed <> '{}'
+""")
+
+_CLOSE: Final = text("""
+    update analytics.dim_contact_history as h
+    set valid_to = greatest(cast(:now as timestamptz), h.valid_from + interval '1 microsecond')
+    from jsonb_to_recordset(cast(:versions as jsonb)) as v (id text)
+    where h.contact_id = v.id and h.is_current
+""")
+
+_OPEN: Final = _statement("""
+    insert into analytics.dim_contact_history (contact_id, <columns>, changed_fields, valid_from)
+    select d.contact_id, <d.columns>, v.fields, greatest(cast(:now as timestamptz), last.closed_at)
+    from jsonb_to_recordset(cast(:versions as jsonb)) as v (id text, fields text[])
+    join analytics.dim_contacts as d on d.contact_id = v.id
+    cross join lateral (
+        select max(h.valid_to) as closed_at
+        from analytics.dim_contact_history as h where h.contact_id = d.contact_id
+    ) as last
+""")

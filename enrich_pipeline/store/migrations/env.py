@@ -1,0 +1,16 @@
+"""Alembic's entry point: runs migrations on the connection that `migrate.upgrade` hands over.
+
+Locking, schemas and the transaction belong to `migrate`, not here.
+"""
+
+from alembic import context
+
+from enrich_pipeline.store.migrate import SCHEMA, VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table=VERSION_TABLE,
+    version_table_schema=SCHEMA,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,457 @@
+"""Persons in PostgreSQL: who is who.
+
+Which contacts are one human is decided by `domain/person.py`; here its decision is made lasting:
+persons live on, contacts are joined and parted by dated rows, and what was bought follows a merge.
+What may be sent of a person is `store/person_inputs.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from enrich_pipeline.domain import person as domain
+from enrich_pipeline.domain.normalize import NameParts
+from enrich_pipeline.domain.person import Assignment, ContactKeys, Identifier, IdentifierKind
+from enrich_pipeline.store import locks
+from enrich_pipeline.store.person_inputs import refresh_inputs
+from enrich_pipeline.store.rows import as_json
+
+__all__ = [
+    "ResolveSummary",
+    "Totals",
+    "follow_merges",
+    "refresh_inputs",
+    "resolve",
+    "split",
+    "totals",
+]
+
+_CHUNK: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveSummary:
+    """What a resolution changed.
+
+    `joined` counts contacts brought into a person that other contacts share. `contact_ids` are the
+    contacts whose person changed, `person_ids` every person whose inputs have to be made anew.
+    """
+
+    new_persons: int
+    joined: int
+    merged: int
+    contact_ids: tuple[str, ...]
+    person_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many persons have a contact now, and how many pairs of contacts look like one human."""
+
+    persons: int
+    suspected_duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbourhood:
+    """Contacts that could be joined, directly or over others, with the person each has now."""
+
+    contacts: tuple[ContactKeys, ...]
+    persons: dict[str, int]
+
+
+def resolve(conn: Connection, contact_ids: Sequence[str]) -> ResolveSummary:
+    """Give every one of the contacts, and all that they are tied to, its person.
+
+    A pure function of the stored contacts, whatever the order in which they came: the neighbourhood
+    that is judged is complete. One resolution at a time; the caller's transaction keeps the lock.
+    """
+    locks.hold(conn, locks.PERSONS)
+    follow_merges(conn)
+    new_persons = joined = merged = 0
+    moved: set[str] = set()
+    touched: set[int] = set()
+    done: set[str] = set()
+    for start in range(0, len(contact_ids), _CHUNK):
+        wanted = [c for c in contact_ids[start : start + _CHUNK] if c not in done]
+        around = _neighbourhood(conn, wanted)
+        done.update(c.contact_id for c in around.contacts)
+        resolution = domain.resolve(around.contacts, around.persons, _splits(conn, around))
+        assignments = _with_new_persons(conn, domain.assign(resolution.groups, around.persons))
+        moves = _moves(assignments, around.persons)
+        merges = {other: person_id for a, person_id in assignments for other in a.merged_person_ids}
+        _write_moves(conn, moves)
+        _merge(conn, merges)
+        _write_identifiers(conn, around, assignments)
+        _list_suspects(conn, [c.contact_id for c in around.contacts])
+        new_persons += sum(1 for a, _ in assignments if a.person_id is None)
+        joined += len(moves) - sum(1 for a, _ in assignments if a.person_id is None)
+        merged += len(merges)
+        moved.update(contact_id for contact_id, _, _ in moves)
+        touched.update(person_id for _, person_id in assignments)
+        touched.update(around.persons.values())
+    return ResolveSummary(
+        new_persons=new_persons,
+        joined=max(joined, 0),
+        merged=merged,
+        contact_ids=tuple(sorted(moved)),
+        person_ids=tuple(sorted(touched)),
+    )
+
+
+def split(conn: Connection, contact_ids: Sequence[str], now: datetime) -> ResolveSummary:
+    """Part the contacts from all others of their persons, for good; they stay together themselves.
+
+    What was bought stays with the person that keeps most contacts: whose it was cannot be known.
+    """
+    locks.hold(conn, locks.PERSONS)
+    conn.execute(
+        text("""
+            insert into enrichment.person_splits (contact_ids, other_contact_ids, created_at)
+            select cast(:ids as text[]), array_agg(distinct other.contact_id), :now
+            from enrichment.contacts as c
+            join enrichment.contacts as other using (person_id)
+            where c.contact_id = any(cast(:ids as text[]))
+              and other.contact_id <> all(cast(:ids as text[]))
+            having count(*) > 0
+        """),
+        {"ids": sorted(contact_ids), "now": now},
+    )
+    summary = resolve(conn, sorted(contact_ids))
+    refresh_inputs(conn, summary.person_ids)
+    return summary
+
+
+def totals(conn: Connection) -> Totals:
+    row = conn.execute(
+        text("""
+            select (select count(distinct person_id) from enrichment.contacts
+                    where removed_at is null) as persons,
+                   (select count(*) from enrichment.suspected_duplicates) as suspected
+        """)
+    ).one()
+    return Totals(row.persons, row.suspected)
+
+
+def follow_merges(conn: Connection) -> None:
+    """Give the survivors what finished under persons that were merged away in the meantime.
+
+    Calls that were under way at the merge finish under the person that they were made for.
+    """
+    for statement in _FOLLOW:
+        conn.execute(text(statement))
+
+
+def _neighbourhood(conn: Connection, contact_ids: Sequence[str]) -> _Neighbourhood:
+    rows = conn.execute(
+        text("""
+            with recursive reached(contact_id) as (
+                select unnest(cast(:ids as text[]))
+                union
+                select n.contact_id
+                from reached as r
+                cross join lateral (
+                    select other.contact_id
+                    from enrichment.contact_identifiers as mine
+                    join enrichment.contact_identifiers as other using (kind, value)
+                    where mine.contact_id = r.contact_id
+                    union all
+                    select other.contact_id
+                    from enrichment.contacts as mine
+                    join enrichment.contacts as other using (person_id)
+                    where mine.contact_id = r.contact_id
+                ) as n
+            )
+            select c.contact_id, c.person_id, c.first_name, c.last_name, c.full_name,
+                   i.kinds, i.values
+            from reached join enrichment.contacts as c using (contact_id)
+            left join lateral (
+                select array_agg(kind order by kind, value) as kinds,
+                       array_agg(value order by kind, value) as values
+                from enrichment.contact_identifiers as i where i.contact_id = c.contact_id
+            ) as i on true
+        """),
+        {"ids": list(contact_ids)},
+    )
+    contacts = []
+    persons: dict[str, int] = {}
+    for contact_id, person_id, first, last, full, kinds, values in rows:
+        identifiers = frozenset(
+            Identifier(IdentifierKind(kind), value)
+            for kind, value in zip(kinds or (), values or (), strict=True)
+        )
+        contacts.append(ContactKeys(contact_id, NameParts(first, last, full), identifiers))
+        if person_id is not None:
+            persons[contact_id] = person_id
+    return _Neighbourhood(tuple(contacts), persons)
+
+
+def _splits(conn: Connection, around: _Neighbourhood) -> set[frozenset[str]]:
+    rows = conn.execute(
+        text("""
+            select contact_ids, other_contact_ids from enrichment.person_splits
+            where contact_ids && cast(:ids as text[])
+              and other_contact_ids && cast(:ids as text[])
+        """),
+        {"ids": [c.contact_id for c in around.contacts]},
+    )
+    return {frozenset((one, other)) for ones, others in rows for one in ones for other in others}
+
+
+def _with_new_persons(
+    conn: Connection, assignments: Sequence[Assignment]
+) -> list[tuple[Assignment, int]]:
+    missing = sum(1 for a in assignments if a.person_id is None)
+    fresh = iter(
+        sorted(
+            conn.execute(
+                text("""
+                    insert into enrichment.persons (created_at)
+                    select now() from generate_series(1, :missing) returning person_id
+                """),
+                {"missing": missing},
+            ).scalars()
+        )
+    )
+    return [(a, next(fresh) if a.person_id is None else a.person_id) for a in assignments]
+
+
+def _moves(
+    assignments: Sequence[tuple[Assignment, int]], persons: dict[str, int]
+) -> list[tuple[str, int, str]]:
+    return [
+        (contact_id, person_id, assignment.group.reason.value)
+        for assignment, person_id in assignments
+        for contact_id in assignment.group.contact_ids
+        if persons.get(contact_id) != person_id
+    ]
+
+
+def _write_moves(conn: Connection, moves: Sequence[tuple[str, int, str]]) -> None:
+    if not moves:
+        return
+    rows = as_json({"contact_id": c, "person_id": p, "reason": r} for c, p, r in moves)
+    conn.execute(
+        text("""
+            with moved as (
+                select * from jsonb_to_recordset(cast(:rows as jsonb))
+                as r(contact_id text, person_id bigint)
+            )
+            update enrichment.contacts as c set person_id = m.person_id
+            from moved as m where m.contact_id = c.contact_id
+        """),
+        {"rows": rows},
+    )
+    conn.execute(
+        text("""
+            update enrichment.contact_persons as p set valid_to = clock_timestamp()
+            from jsonb_to_recordset(cast(:rows as jsonb)) as r(contact_id text)
+            where p.contact_id = r.contact_id and p.valid_to is null
+        """),
+        {"rows": rows},
+    )
+    conn.execute(
+        text("""
+            insert into enrichment.contact_persons (contact_id, person_id, valid_from, reason)
+            select contact_id, person_id, clock_timestamp(), reason
+            from jsonb_to_recordset(cast(:rows as jsonb))
+            as r(contact_id text, person_id bigint, reason text)
+        """),
+        {"rows": rows},
+    )
+
+
+def _merge(conn: Connection, merges: dict[int, int]) -> None:
+    if not merges:
+        return
+    parameters = {"old": list(merges), "new": list(merges.values())}
+    # In the order in which claims lock persons, so that neither waits for the other in a circle.
+    conn.execute(
+        text("""
+            select person_id from enrichment.persons
+            where person_id = any(cast(:old as bigint[])) or person_id = any(cast(:new as bigint[]))
+            order by person_id for no key update
+        """),
+        parameters,
+    )
+    conn.execute(
+        text("""
+            update enrichment.persons as p set merged_into = m.new
+            from unnest(cast(:old as bigint[]), cast(:new as bigint[])) as m(old, new)
+            where p.person_id = m.old or p.merged_into = m.old
+        """),
+        parameters,
+    )
+    follow_merges(conn)
+
+
+# Every statement takes all persons that were merged away: few, and their own index leads to them.
+_FOLLOW: Final = (
+    """
+    update enrichment.charge_lines as l set person_id = p.merged_into
+    from enrichment.persons as p
+    where p.merged_into is not null and l.person_id = p.person_id
+      and l.state in ('posted', 'released', 'written_off')
+    """,
+    """
+    update enrichment.observations as o set person_id = p.merged_into
+    from enrichment.persons as p
+    where p.merged_into is not null and o.person_id = p.person_id
+    """,
+    """
+    with moving as (
+        select e.enrichment_id, p.merged_into,
+               coalesce((select max(s.cycle) from enrichment.enrichments as s
+                         where s.person_id = p.merged_into and s.field = e.field), 0)
+               + row_number() over (partition by p.merged_into, e.field
+                                    order by e.person_id, e.cycle) as cycle,
+               e.state = 'open' and row_number() over (
+                   partition by p.merged_into, e.field, e.state
+                   order by e.person_id) > 1 as is_second
+        from enrichment.persons as p
+        join enrichment.enrichments as e using (person_id)
+        where p.merged_into is not null and e.state not in ('pending', 'in_doubt')
+          and not exists (
+              select from enrichment.enrichments as s
+              where s.person_id = p.merged_into and s.field = e.field
+                and s.state in ('open', 'pending', 'in_doubt'))
+    )
+    update enrichment.enrichments as e
+    set person_id = m.merged_into, cycle = m.cycle,
+        state = case when m.is_second then 'expired' else e.state end,
+        closed_at = case when m.is_second then clock_timestamp() else e.closed_at end
+    from moving as m where m.enrichment_id = e.enrichment_id
+    """,
+    """
+    update enrichment.enrichments as e
+    set state = 'expired', next_provider = null, closed_at = clock_timestamp()
+    from enrichment.persons as p
+    where p.merged_into is not null and e.person_id = p.person_id and e.state = 'open'
+    """,
+    """
+    update enrichment.attempts as a set person_id = e.person_id
+    from enrichment.persons as p, enrichment.enrichments as e
+    where p.merged_into is not null and a.person_id = p.person_id
+      and e.enrichment_id = a.enrichment_id and e.person_id = p.merged_into
+      and a.outcome <> 'reused'
+    """,
+    """
+    insert into enrichment.provider_identities (person_id, provider, external_id, seen_at)
+    select distinct on (p.merged_into, i.provider)
+           p.merged_into, i.provider, i.external_id, i.seen_at
+    from enrichment.persons as p join enrichment.provider_identities as i using (person_id)
+    where p.merged_into is not null
+    order by p.merged_into, i.provider, i.seen_at desc
+    on conflict (person_id, provider) do nothing
+    """,
+    """
+    delete from enrichment.provider_identities as i using enrichment.persons as p
+    where p.merged_into is not null and i.person_id = p.person_id
+    """,
+    """
+    update enrichment.plan_rows as r set person_id = p.merged_into
+    from enrichment.persons as p
+    where p.merged_into is not null and r.person_id = p.person_id
+    """,
+    """
+    delete from enrichment.person_inputs as i using enrichment.persons as p
+    where p.merged_into is not null and i.person_id = p.person_id
+    """,
+)
+
+
+def _write_identifiers(
+    conn: Connection, around: _Neighbourhood, assignments: Sequence[tuple[Assignment, int]]
+) -> None:
+    """Point identifiers that one person alone carries to it, and the contested ones to nobody."""
+    owned = {i: person_id for a, person_id in assignments for i in a.group.identifiers}
+    carried = {i for contact in around.contacts for i in contact.identifiers}
+    persons = sorted({*around.persons.values(), *(person_id for _, person_id in assignments)})
+    conn.execute(
+        text("""
+            delete from enrichment.person_identifiers as i
+            where (i.person_id = any(cast(:persons as bigint[]))
+                   or (i.kind, i.value) in (
+                       select kind, value from jsonb_to_recordset(cast(:carried as jsonb))
+                       as r(kind text, value text)))
+              and not exists (
+                  select from jsonb_to_recordset(cast(:owned as jsonb))
+                  as o(kind text, value text, person_id bigint)
+                  where (o.kind, o.value, o.person_id) = (i.kind, i.value, i.person_id))
+        """),
+        {
+            "persons": persons,
+            "carried": as_json({"kind": i.kind.value, "value": i.value} for i in sorted(carried)),
+            "owned": _owned_json(owned),
+        },
+    )
+    conn.execute(
+        text("""
+            insert into enrichment.person_identifiers (kind, value, hash, person_id)
+            select kind, value, enrichment.identity_hash(kind, value), person_id
+            from jsonb_to_recordset(cast(:owned as jsonb))
+            as r(kind text, value text, person_id bigint)
+            on conflict (kind, value) do update set person_id = excluded.person_id
+            where person_identifiers.person_id <> excluded.person_id
+        """),
+        {"owned": _owned_json(owned)},
+    )
+
+
+def _owned_json(owned: dict[Identifier, int]) -> str:
+    return as_json(
+        {"kind": i.kind.value, "value": i.value, "person_id": person_id}
+        for i, person_id in sorted(owned.items())
+    )
+
+
+def _list_suspects(conn: Connection, contact_ids: Sequence[str]) -> None:
+    """List pairs of contacts of different persons that share a name at a company or an identifier.
+
+    Of many namesakes each is listed against the first, not each against each.
+    """
+    conn.execute(
+        text("""
+            with gone as (
+                delete from enrichment.suspected_duplicates
+                where contact_id = any(cast(:ids as text[]))
+                   or other_contact_id = any(cast(:ids as text[]))
+            ), mine as (
+                select c.contact_id, c.name_at_company from enrichment.contacts as c
+                where c.contact_id = any(cast(:ids as text[]))
+            ), keys(reason, kind, value) as (
+                select distinct 'same_name_and_company', '', name_at_company from mine
+                where name_at_company is not null
+                union
+                select 'contested_identifier', i.kind, i.value
+                from mine join enrichment.contact_identifiers as i using (contact_id)
+            ), holders as (
+                select k.reason, k.kind, k.value, c.contact_id, c.person_id
+                from keys as k join enrichment.contacts as c on c.name_at_company = k.value
+                where k.reason = 'same_name_and_company'
+                union all
+                select k.reason, k.kind, k.value, c.contact_id, c.person_id
+                from keys as k join enrichment.contact_identifiers as i using (kind, value)
+                join enrichment.contacts as c on c.contact_id = i.contact_id
+                where k.reason = 'contested_identifier'
+            ), firsts as (
+                select distinct on (reason, kind, value) reason, kind, value, contact_id, person_id
+                from holders order by reason, kind, value, contact_id
+            )
+            insert into enrichment.suspected_duplicates (contact_id, other_contact_id, reason)
+            select distinct on (f.contact_id, h.contact_id) f.contact_id, h.contact_id, h.reason
+            from firsts as f join holders as h using (reason, kind, value)
+            where h.person_id <> f.person_id and not exists (
+                select from enrichment.person_splits as s
+                where (f.contact_id = any(s.contact_ids)
+                       and h.contact_id = any(s.other_contact_ids))
+                   or (h.contact_id = any(s.contact_ids)
+                       and f.contact_id = any(s.other_contact_ids)))
+            order by f.contact_id, h.contact_id, h.reason
+            on conflict (contact_id, other_contact_id) do update set reason = excluded.reason
+        """),
+        {"ids": list(contact_ids)},
+    )

@@ -1,0 +1,520 @@
+"""Work: opening enrichments for the night's plan, finding what a provider should be asked next.
+
+A claim is safe against every other process because it locks the person's row first and because the
+predicate of the claim (`state = 'open'`) is on the very row that the claim changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Connection, text
+
+from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.providers.protocol import Datapoint, PersonInputs
+from enrich_pipeline.store.rows import as_json
+
+
+@dataclass(frozen=True, slots=True)
+class OpenField:
+    """An open enrichment that stands at the provider which is being asked."""
+
+    enrichment_id: int
+    person_id: int
+    field: Field
+    position: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPerson:
+    """What may be sent of a person, and what forbids it."""
+
+    inputs: PersonInputs
+    identity: frozenset[str]
+    is_blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The latest charge line of (person, provider, product, options)."""
+
+    line_id: int
+    state: str
+    verdict: str | None
+    answered_at: datetime | None
+    settled_at: datetime | None
+    sent_identity: frozenset[str]
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the first stage of a run did, in (person, field)."""
+
+    opened: int
+    reused: int
+    blocked: int
+
+
+def open_enrichments(
+    conn: Connection,
+    day: date,
+    batch: int,
+    waterfalls: Mapping[Field, Sequence[str]],
+    run_id: str,
+) -> Opened:
+    """Gives every waiting plan row its enrichment, or the answer that came since it was planned.
+
+    Rows of persons who must not be enriched are closed as blocked. A row whose (person, field) was
+    closed by somebody else after it was planned is answered by that and costs nothing.
+    """
+    scope = {"day": day, "batch": batch, "run_id": run_id}
+    blocked = conn.execute(
+        text("""
+            WITH closed AS (
+                UPDATE enrichment.plan_rows AS r
+                SET state = 'blocked', closed_at = clock_timestamp()
+                FROM enrichment.person_inputs AS i
+                WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+                  AND i.person_id = r.person_id AND i.is_blocked
+                RETURNING r.person_id, r.field, coalesce(i.blocked_reason, 'suppressed') AS reason
+            ), expired AS (
+                UPDATE enrichment.enrichments AS e
+                SET state = 'expired', next_provider = NULL, wait_reason = NULL,
+                    closed_at = clock_timestamp()
+                WHERE e.state = 'open' AND (
+                    (e.person_id, e.field) IN (SELECT person_id, field FROM closed)
+                    -- Of rows closed before: it was in flight when its person was blocked.
+                    OR (e.partition_date = :day AND e.batch = :batch AND EXISTS (
+                        SELECT 1 FROM enrichment.person_inputs AS i
+                        WHERE i.person_id = e.person_id AND i.is_blocked)))
+            )
+            INSERT INTO enrichment.skips (partition_date, person_id, field, provider, reason)
+            SELECT DISTINCT :day, person_id, field, '*', reason FROM closed
+            ON CONFLICT (partition_date, person_id, field, provider) DO NOTHING
+        """),
+        scope,
+    ).rowcount
+    reused = conn.execute(
+        text("""
+            WITH answered AS (
+                SELECT r.person_id, r.field, min(r.planned_at) AS planned_at
+                FROM enrichment.plan_rows AS r
+                WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+                GROUP BY r.person_id, r.field
+            ), closed AS (
+                SELECT DISTINCT ON (a.person_id, a.field) a.person_id, a.field, e.enrichment_id,
+                       e.result, e.position
+                FROM answered AS a
+                JOIN enrichment.persons AS p
+                  ON a.person_id IN (p.person_id, p.merged_into)
+                JOIN enrichment.enrichments AS e ON (e.person_id, e.field) = (p.person_id, a.field)
+                WHERE e.closed_at >= a.planned_at AND e.state = 'finished'
+                  AND (e.partition_date <> :day OR e.person_id <> a.person_id)
+                  AND NOT EXISTS (
+                      SELECT 1 FROM enrichment.enrichments AS live
+                      WHERE (live.person_id, live.field) = (a.person_id, a.field)
+                        AND live.state IN ('open', 'pending', 'in_doubt'))
+                ORDER BY a.person_id, a.field, e.closed_at DESC
+            ), noted AS (
+                INSERT INTO enrichment.attempts (enrichment_id, person_id, field, provider, try,
+                    position, line_id, outcome, responded_at, partition_date, batch, run_id)
+                SELECT c.enrichment_id, c.person_id, c.field, won.provider, 1, won.position,
+                       won.line_id, 'reused', clock_timestamp(), :day, :batch, :run_id
+                FROM closed AS c
+                JOIN LATERAL (
+                    SELECT t.provider, t.position, t.line_id FROM enrichment.attempts AS t
+                    WHERE t.enrichment_id = c.enrichment_id AND t.outcome IN ('found', 'reused')
+                    ORDER BY t.attempt_id DESC LIMIT 1) AS won ON true
+                ON CONFLICT (partition_date, person_id, field) WHERE outcome = 'reused' DO NOTHING
+            )
+            UPDATE enrichment.plan_rows AS r
+            SET state = CASE WHEN c.result = 'found' THEN 'reused' ELSE 'done' END,
+                closed_at = clock_timestamp()
+            FROM closed AS c
+            WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+              AND (r.person_id, r.field) = (c.person_id, c.field)
+        """),
+        scope,
+    ).rowcount
+    opened = conn.execute(
+        text("""
+            WITH asked AS (
+                SELECT r.person_id, r.field,
+                       min(min(r.rank)) OVER (PARTITION BY r.person_id) AS rank,
+                       min(r.planned_at) AS planned_at
+                FROM enrichment.plan_rows AS r
+                WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+                GROUP BY r.person_id, r.field
+            ), waterfalls AS (
+                SELECT w.field, array(SELECT jsonb_array_elements_text(w.providers)) AS providers
+                FROM jsonb_to_recordset(cast(:waterfalls AS jsonb))
+                    AS w(field text, providers jsonb)
+            )
+            INSERT INTO enrichment.enrichments (person_id, field, cycle, waterfall, next_provider,
+                partition_date, batch, rank)
+            SELECT a.person_id, a.field, 1 + coalesce(
+                       (SELECT max(e.cycle) FROM enrichment.enrichments AS e
+                        WHERE (e.person_id, e.field) = (a.person_id, a.field)), 0),
+                   w.providers, w.providers[1], :day, :batch, a.rank
+            FROM asked AS a
+            JOIN waterfalls AS w ON w.field = a.field AND cardinality(w.providers) > 0
+            LEFT JOIN LATERAL (
+                -- A person merged into this one finishes under its own calls and answers for both.
+                SELECT e.state, e.closed_at FROM enrichment.enrichments AS e
+                WHERE e.field = a.field AND e.person_id IN (
+                    SELECT p.person_id FROM enrichment.persons AS p
+                    WHERE p.person_id = a.person_id OR p.merged_into = a.person_id)
+                ORDER BY e.state IN ('open', 'pending', 'in_doubt') DESC, e.closed_at DESC
+                LIMIT 1) AS latest ON true
+            WHERE latest.state IS NULL
+               OR (latest.state NOT IN ('open', 'pending', 'in_doubt')
+                   AND latest.closed_at < a.planned_at)
+            ON CONFLICT DO NOTHING
+        """),
+        scope
+        | {
+            "waterfalls": as_json(
+                {"field": field, "providers": list(order)} for field, order in waterfalls.items()
+            )
+        },
+    ).rowcount
+    return Opened(opened=opened, reused=reused, blocked=blocked)
+
+
+def candidates(
+    conn: Connection,
+    day: date,
+    batch: int,
+    provider: str,
+    fields: Sequence[Field],
+    after: tuple[int, int],
+    limit: int,
+) -> list[tuple[int, int]]:
+    """(rank, person_id) of the next persons with an open field at `provider`, after a cursor."""
+    rows = conn.execute(
+        text("""
+            SELECT DISTINCT e.rank, e.person_id
+            FROM enrichment.enrichments AS e
+            WHERE e.state = 'open' AND e.next_provider = :provider
+              AND e.field = ANY(cast(:fields AS text[]))
+              AND (e.rank, e.person_id) > (:rank, :person_id)
+              AND (e.not_before IS NULL OR e.not_before <= clock_timestamp())
+              AND EXISTS (
+                  SELECT 1 FROM enrichment.plan_rows AS r
+                  WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+                    AND (r.person_id, r.field) = (e.person_id, e.field))
+            ORDER BY e.rank, e.person_id LIMIT :limit
+        """),
+        {
+            "provider": provider,
+            "fields": [f.value for f in fields],
+            "day": day,
+            "batch": batch,
+            "rank": after[0],
+            "person_id": after[1],
+            "limit": limit,
+        },
+    )
+    return [(int(r.rank), int(r.person_id)) for r in rows]
+
+
+_LOCK_PERSONS = """
+    SELECT person_id FROM enrichment.persons WHERE person_id = ANY(cast(:ids AS bigint[]))
+    ORDER BY person_id FOR NO KEY UPDATE
+"""
+
+
+def lock_persons(conn: Connection, person_ids: Sequence[int], *, wait: bool) -> frozenset[int]:
+    """Locks persons in id order until the transaction ends; without `wait` not the busy ones."""
+    rows = conn.execute(
+        text(_LOCK_PERSONS if wait else f"{_LOCK_PERSONS} SKIP LOCKED"),
+        {"ids": sorted(set(person_ids))},
+    )
+    return frozenset(int(r.person_id) for r in rows)
+
+
+def open_fields(
+    conn: Connection, provider: str, fields: Sequence[Field], person_ids: Sequence[int]
+) -> list[OpenField]:
+    """The persons' open enrichments at `provider`, locked; in rank order."""
+    rows = conn.execute(
+        text("""
+            SELECT enrichment_id, person_id, field, position, rank
+            FROM enrichment.enrichments
+            WHERE person_id = ANY(cast(:ids AS bigint[])) AND state = 'open'
+              AND next_provider = :provider AND field = ANY(cast(:fields AS text[]))
+              AND (not_before IS NULL OR not_before <= clock_timestamp())
+            ORDER BY rank, person_id, enrichment_id FOR NO KEY UPDATE
+        """),
+        {"ids": list(person_ids), "provider": provider, "fields": [f.value for f in fields]},
+    )
+    return [
+        OpenField(int(r.enrichment_id), int(r.person_id), Field(r.field), r.position, r.rank)
+        for r in rows
+    ]
+
+
+def fields_on_their_way(
+    conn: Connection, provider: str, person_ids: Sequence[int]
+) -> Mapping[int, frozenset[Field]]:
+    """Live fields of these persons that stand before `provider` in their waterfall."""
+    rows = conn.execute(
+        text("""
+            SELECT person_id, array_agg(field) AS fields FROM enrichment.enrichments
+            WHERE person_id = ANY(cast(:ids AS bigint[]))
+              AND state IN ('open', 'pending', 'in_doubt')
+              AND array_position(waterfall, :provider) > position
+            GROUP BY person_id
+        """),
+        {"ids": list(person_ids), "provider": provider},
+    )
+    return {int(r.person_id): frozenset(Field(f) for f in r.fields) for r in rows}
+
+
+_DATAPOINT_COLUMNS: dict[Datapoint, str] = {
+    Datapoint.FIRST_NAME: "first_name",
+    Datapoint.LAST_NAME: "last_name",
+    Datapoint.FULL_NAME: "full_name",
+    Datapoint.EMAIL: "email",
+    Datapoint.LINKEDIN: "linkedin",
+    Datapoint.COMPANY_NAME: "company_name",
+    Datapoint.COMPANY_DOMAIN: "company_domain",
+    Datapoint.COMPANY_LINKEDIN: "company_linkedin",
+    Datapoint.LANCE_ID: "lance_id",
+    Datapoint.PROSPEO_ID: "prospeo_id",
+    Datapoint.APOLLO_ID: "apollo_id",
+    Datapoint.COUNTRY: "country",
+}
+
+
+def known_persons(conn: Connection, person_ids: Sequence[int]) -> Mapping[int, KnownPerson]:
+    """What is known of these persons now, everything that this night found included."""
+    rows = conn.execute(
+        text("""
+            SELECT * FROM enrichment.person_inputs WHERE person_id = ANY(cast(:ids AS bigint[]))
+        """),
+        {"ids": list(person_ids)},
+    ).mappings()
+    return {
+        int(row["person_id"]): KnownPerson(
+            inputs=PersonInputs(
+                person_id=int(row["person_id"]),
+                datapoints={
+                    datapoint: row[column]
+                    for datapoint, column in _DATAPOINT_COLUMNS.items()
+                    if row[column]
+                },
+                personal_email_consent=bool(row["personal_email_consent"]),
+            ),
+            identity=frozenset(row["identity"]),
+            is_blocked=bool(row["is_blocked"]),
+        )
+        for row in rows
+    }
+
+
+def memories(
+    conn: Connection, provider: str, person_ids: Sequence[int]
+) -> Mapping[tuple[int, str, str], Memory]:
+    """The latest line per (person, product, options) at `provider`, a live one before all others.
+
+    Lines of persons that were merged into one of these count as theirs.
+    """
+    rows = conn.execute(
+        text("""
+            WITH members AS (
+                SELECT person_id, person_id AS survivor FROM enrichment.persons
+                WHERE person_id = ANY(cast(:ids AS bigint[]))
+                UNION ALL
+                SELECT person_id, merged_into FROM enrichment.persons
+                WHERE merged_into = ANY(cast(:ids AS bigint[]))
+            )
+            SELECT DISTINCT ON (m.survivor, l.product, l.options) m.survivor AS person_id,
+                   l.product, l.options, l.line_id, l.state, l.verdict, l.answered_at,
+                   l.settled_at, l.sent_identity,
+                   count(*) FILTER (WHERE l.verdict = 'failed') OVER (
+                       PARTITION BY m.survivor, l.product, l.options) AS failures
+            FROM members AS m
+            JOIN enrichment.charge_lines AS l
+              ON l.person_id = m.person_id AND l.provider = :provider
+            WHERE l.state <> 'released' OR l.verdict IS NOT NULL
+            ORDER BY m.survivor, l.product, l.options,
+                     l.state IN ('held', 'in_doubt') DESC, l.line_id DESC
+        """),
+        {"ids": list(person_ids), "provider": provider},
+    )
+    return {
+        (int(r.person_id), r.product, r.options): Memory(
+            int(r.line_id),
+            r.state,
+            r.verdict,
+            r.answered_at,
+            r.settled_at,
+            frozenset(r.sent_identity),
+            int(r.failures),
+        )
+        for r in rows
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """An enrichment leaves the provider at which it stands without a purchase there.
+
+    `accepted_line`: an earlier answer that settles it (served at no cost); else it moves on.
+    """
+
+    enrichment_id: int
+    person_id: int
+    field: Field
+    reason: str
+    accepted_line: int | None = None
+
+
+def advance(
+    conn: Connection, moves: Sequence[Advance], provider: str, day: date, batch: int, run_id: str
+) -> None:
+    """Moves open enrichments past `provider`, recording why nothing was bought there."""
+    if not moves:
+        return
+    params = {
+        "moves": as_json(
+            {
+                "enrichment_id": m.enrichment_id,
+                "person_id": m.person_id,
+                "field": m.field,
+                "reason": m.reason,
+                "line_id": m.accepted_line,
+            }
+            for m in moves
+        ),
+        "provider": provider,
+        "day": day,
+        "batch": batch,
+        "run_id": run_id,
+    }
+    conn.execute(
+        text("""
+            WITH m AS (
+                SELECT * FROM jsonb_to_recordset(cast(:moves AS jsonb)) AS m(
+                    enrichment_id bigint, person_id bigint, field text, reason text, line_id bigint)
+            ), skipped AS (
+                INSERT INTO enrichment.skips (partition_date, person_id, field, provider, reason)
+                SELECT :day, m.person_id, m.field, :provider, m.reason
+                FROM m WHERE m.line_id IS NULL
+                ON CONFLICT (partition_date, person_id, field, provider)
+                    DO UPDATE SET reason = excluded.reason, recorded_at = now()
+            ), noted AS (
+                INSERT INTO enrichment.attempts (enrichment_id, person_id, field, provider, try,
+                    position, line_id, outcome, responded_at, partition_date, batch, run_id)
+                SELECT e.enrichment_id, e.person_id, e.field, :provider, 1, e.position, m.line_id,
+                       'reused', clock_timestamp(), :day, :batch, :run_id
+                FROM m JOIN enrichment.enrichments AS e USING (enrichment_id)
+                WHERE m.line_id IS NOT NULL
+                ON CONFLICT (partition_date, person_id, field) WHERE outcome = 'reused' DO NOTHING
+            )
+            UPDATE enrichment.enrichments AS e SET state = 'finished', result = 'found',
+                next_provider = NULL, wait_reason = NULL, closed_at = clock_timestamp(),
+                closed_identity = (SELECT i.identity FROM enrichment.person_inputs AS i
+                    WHERE i.person_id = e.person_id)
+            FROM m
+            WHERE e.enrichment_id = m.enrichment_id AND e.state = 'open' AND m.line_id IS NOT NULL
+        """),
+        params,
+    )
+    to_next(conn, [m.enrichment_id for m in moves if m.accepted_line is None])
+
+
+def to_next(conn: Connection, enrichment_ids: Sequence[int]) -> None:
+    """Moves live enrichments to their next provider; the last one closes them.
+
+    Closed without an accepted answer, an enrichment is still `found` when a provider reported a
+    value that remains a candidate.
+    """
+    conn.execute(
+        text("""
+            UPDATE enrichment.enrichments AS e SET
+                position = e.position + 1,
+                next_provider = e.waterfall[e.position + 1],
+                wait_reason = NULL,
+                state = CASE WHEN e.waterfall[e.position + 1] IS NULL
+                    THEN 'finished' ELSE 'open' END,
+                result = CASE WHEN e.waterfall[e.position + 1] IS NULL THEN
+                    CASE WHEN EXISTS (
+                        SELECT 1 FROM enrichment.attempts AS t
+                        WHERE t.enrichment_id = e.enrichment_id
+                          AND t.outcome IN ('found', 'reused'))
+                    THEN 'found' ELSE 'not_found' END END,
+                closed_at = CASE WHEN e.waterfall[e.position + 1] IS NULL
+                    THEN clock_timestamp() END,
+                closed_identity = CASE WHEN e.waterfall[e.position + 1] IS NULL THEN
+                    (SELECT i.identity FROM enrichment.person_inputs AS i
+                     WHERE i.person_id = e.person_id) END
+            WHERE e.enrichment_id = ANY(cast(:ids AS bigint[]))
+              AND e.state IN ('open', 'pending', 'in_doubt')
+        """),
+        {"ids": sorted(enrichment_ids)},
+    )
+    expire_blocked(conn, enrichment_ids)
+
+
+def expire_blocked(conn: Connection, enrichment_ids: Sequence[int]) -> None:
+    """Closes those of these enrichments whose person was blocked while they were in flight.
+
+    Their plan rows are closed already, so that no later stage would ever come upon them.
+    """
+    conn.execute(
+        text("""
+            UPDATE enrichment.enrichments AS e SET state = 'expired', next_provider = NULL,
+                wait_reason = NULL, closed_at = clock_timestamp()
+            WHERE e.enrichment_id = ANY(cast(:ids AS bigint[])) AND e.state = 'open'
+              AND EXISTS (SELECT 1 FROM enrichment.person_inputs AS i
+                          WHERE i.person_id = e.person_id AND i.is_blocked)
+        """),
+        {"ids": sorted(enrichment_ids)},
+    )
+
+
+def expire(conn: Connection, enrichment_ids: Sequence[int]) -> None:
+    """Closes open enrichments of persons who must not be enriched any more."""
+    conn.execute(
+        text("""
+            UPDATE enrichment.enrichments SET state = 'expired', next_provider = NULL,
+                wait_reason = NULL, closed_at = clock_timestamp()
+            WHERE enrichment_id = ANY(cast(:ids AS bigint[])) AND state = 'open'
+        """),
+        {"ids": sorted(enrichment_ids)},
+    )
+
+
+def wait_at(conn: Connection, reasons: Mapping[int, str]) -> None:
+    """Notes why open enrichments wait where they stand (enrichment -> reason)."""
+    conn.execute(
+        text("""
+            UPDATE enrichment.enrichments AS e SET wait_reason = w.reason
+            FROM unnest(cast(:ids AS bigint[]), cast(:reasons AS text[])) AS w(id, reason)
+            WHERE e.enrichment_id = w.id AND e.state = 'open'
+              AND e.wait_reason IS DISTINCT FROM w.reason
+        """),
+        {"ids": list(reasons), "reasons": list(reasons.values())},
+    )
+
+
+def answered_values(
+    conn: Connection, line_ids: Sequence[int]
+) -> Mapping[int, list[dict[str, object]]]:
+    """Usable values that these lines brought: line -> [{attribute, status, observed_at}]."""
+    rows = conn.execute(
+        text("""
+            SELECT line_id, attribute, status, observed_at FROM enrichment.observations
+            WHERE line_id = ANY(cast(:ids AS bigint[])) AND status <> 'invalid'
+              AND rejected_reason IS DISTINCT FROM 'other_person' AND erased_at IS NULL
+        """),
+        {"ids": list(line_ids)},
+    ).mappings()
+    values: dict[int, list[dict[str, object]]] = {}
+    for row in rows:
+        values.setdefault(int(row["line_id"]), []).append(dict(row))
+    return values

@@ -1,0 +1,513 @@
+"""Claiming: choosing who is asked next, and holding the credits before anything is sent.
+
+One transaction claims as many full calls as can be in flight. Calls are filled across all persons
+of the partition at this stage: a rest that does not fill a call is carried over, and only the last
+call of each kind may be short.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from enrich_pipeline.domain.batching import call_sizes
+from enrich_pipeline.domain.credit import usd_micro
+from enrich_pipeline.domain.enrichment import ATTRIBUTES, Field, ValueStatus
+from enrich_pipeline.domain.policy import Tariff, micro
+from enrich_pipeline.domain.posting import Entry, EntryType
+from enrich_pipeline.providers.http import encode
+from enrich_pipeline.providers.protocol import Call, HttpRequest, Item, Offer
+from enrich_pipeline.store import calls, ledger, limits, switch, work
+from enrich_pipeline.waterfall.context import Context, Partition, database_now
+from enrich_pipeline.waterfall.decide import Decision, Situation, decide, relevant
+from enrich_pipeline.waterfall.fault_points import reached
+
+LEASE_SECONDS = 300.0
+"""How long a reserved call may wait for its turn to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A reserved call, ready to be armed and sent."""
+
+    call_id: int
+    provider: str
+    products: frozenset[str]
+    persons: int
+    request: HttpRequest
+    body: bytes
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far one stage has come through the partition's persons."""
+
+    after: tuple[int, int] = (-1, -1)
+    carry: list[int] = field(default_factory=list)
+    is_through: bool = False
+    budget_short: bool = False
+    """A hold did not fit, but open holds may free enough."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
+    reused: int = 0
+    persons: int = 0
+    busy: int = 0
+    """Persons whom another process was working on: the next pass looks at them again."""
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_through and not self.carry
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """One person's part of a call of one group."""
+
+    item: Item
+    offers: tuple[tuple[Offer, tuple[int, ...]], ...]
+    identity: frozenset[str]
+
+
+def claim(
+    ctx: Context,
+    partition: Partition,
+    provider: str,
+    cursor: Cursor,
+    want_calls: int,
+    *,
+    receiver_ready: bool,
+    last_chance: bool,
+) -> list[Claimed]:
+    """Reserves up to about `want_calls` calls; an empty list with `cursor.is_done` ends the stage.
+
+    `last_chance`: nothing is in flight, so a hold that does not fit now will not fit later either.
+    """
+    with ctx.engine.begin() as conn:
+        ledger.open_accounts(conn, provider)
+        limit = max(1, want_calls) * ctx.maximum(provider)
+        page = [] if cursor.is_through else _page(conn, ctx, partition, provider, cursor, limit)
+        persons = [*cursor.carry, *(person for _, person in page)]
+        cursor.carry = []
+        if not persons:
+            return []
+        decisions = _decide(conn, ctx, partition, provider, cursor, persons, receiver_ready)
+        wants = _wants(conn, ctx, provider, cursor, decisions)
+        drafts, kept_back = _cut(ctx, provider, cursor, wants)
+        drafts = _fit(conn, ctx, partition, provider, cursor, drafts, last_chance=last_chance)
+        cursor.carry.extend(kept_back)
+        claimed = reserve(conn, ctx, partition, provider, drafts)
+        reached("claiming")
+        return claimed
+
+
+def _page(
+    conn: Connection,
+    ctx: Context,
+    partition: Partition,
+    provider: str,
+    cursor: Cursor,
+    limit: int,
+) -> list[tuple[int, int]]:
+    page = work.candidates(
+        conn, partition.day, partition.batch, provider, ctx.fields, cursor.after, limit
+    )
+    if page:
+        cursor.after = page[-1]
+    cursor.is_through = len(page) < limit
+    return page
+
+
+def _decide(
+    conn: Connection,
+    ctx: Context,
+    partition: Partition,
+    provider: str,
+    cursor: Cursor,
+    persons: Sequence[int],
+    receiver_ready: bool,
+) -> dict[int, tuple[work.KnownPerson, Decision]]:
+    locked = sorted(work.lock_persons(conn, persons, wait=False))
+    cursor.busy += len(set(persons)) - len(locked)
+    open_fields: dict[int, list[work.OpenField]] = {}
+    for row in work.open_fields(conn, provider, ctx.fields, locked):
+        open_fields.setdefault(row.person_id, []).append(row)
+    known = work.known_persons(conn, locked)
+    memory: dict[int, dict[tuple[str, str], work.Memory]] = {}
+    for (person, product, options), line in work.memories(conn, provider, locked).items():
+        memory.setdefault(person, {})[(product, options)] = line
+    on_their_way = work.fields_on_their_way(conn, provider, locked)
+    breakers = limits.open_breakers(conn, provider)
+    is_paused = switch.paused(conn) is not None
+    now = database_now(conn)
+    api, terms = ctx.providers[provider], ctx.terms(provider)
+    decisions: dict[int, tuple[work.KnownPerson, Decision]] = {}
+    for person, fields in open_fields.items():
+        who = known[person]
+        consented = who.inputs.personal_email_consent
+        offers = ctx.offers(provider, consented=consented)
+        situation = Situation(
+            person=who,
+            offers=offers,
+            memory=with_larger_answers(ctx, provider, consented, memory.get(person, {})),
+            on_their_way=on_their_way.get(person, frozenset()),
+            unavailable=_unavailable(offers, breakers, receiver_ready),
+            move_on=terms.on_unavailable == "next",
+            why_not_sold={
+                f: str(reason)
+                for f in Field
+                if (reason := api.unavailable(f, consented=consented)) is not None
+            },
+            reuse=ctx.policy.reuse,
+            now=now,
+            is_paused=is_paused,
+        )
+        decisions[person] = (who, decide(fields, situation))
+    _carry_out(conn, ctx, partition, provider, cursor, [d for _, d in decisions.values()])
+    return decisions
+
+
+def with_larger_answers(
+    ctx: Context,
+    provider: str,
+    consented: bool,
+    memory: Mapping[tuple[str, str], work.Memory],
+) -> Mapping[tuple[str, str], work.Memory]:
+    """What was bought while the person consented answers the smaller question asked without."""
+    if consented:
+        return memory
+    known = dict(memory)
+    with_consent = {o.product: o.options for o in ctx.offers(provider, consented=True)}
+    for offer in ctx.offers(provider, consented=False):
+        larger = memory.get((offer.product, with_consent.get(offer.product, offer.options)))
+        own = known.get((offer.product, offer.options))
+        if larger is not None and (own is None or own.line_id < larger.line_id):
+            known[(offer.product, offer.options)] = larger
+    return known
+
+
+def _unavailable(
+    offers: Iterable[Offer], breakers: Mapping[str, limits.Breaker], receiver_ready: bool
+) -> dict[str, str]:
+    closed: dict[str, str] = {}
+    for offer in offers:
+        breaker = breakers.get(limits.ALL_PRODUCTS) or breakers.get(offer.product)
+        if breaker is not None and not breaker.may_probe:
+            closed[offer.product] = breaker.reason
+        elif offer.needs_webhook and not receiver_ready:
+            closed[offer.product] = "receiver_unreachable"
+    return closed
+
+
+def _carry_out(
+    conn: Connection,
+    ctx: Context,
+    partition: Partition,
+    provider: str,
+    cursor: Cursor,
+    decisions: Sequence[Decision],
+) -> None:
+    """Everything that costs nothing: skips, answers from memory, waiting, expiry."""
+    served = [(f, line) for d in decisions for f, line in d.serve]
+    values = work.answered_values(conn, [line for _, line in served]) if served else {}
+    moves = [
+        work.Advance(f.enrichment_id, f.person_id, f.field, reason)
+        for d in decisions
+        for f, reason in d.skip
+    ]
+    cursor.skipped.update(move.reason for move in moves)
+    for open_field, line in served:
+        accepted = is_accepted(ctx, open_field.field, values.get(line, []))
+        cursor.reused += accepted
+        moves.append(
+            work.Advance(
+                open_field.enrichment_id,
+                open_field.person_id,
+                open_field.field,
+                "known_miss" if not accepted else "",
+                line if accepted else None,
+            )
+        )
+    work.advance(conn, moves, provider, partition.day, partition.batch, ctx.run_id)
+    waits = {f.enrichment_id: reason for d in decisions for f, reason in d.wait}
+    cursor.waiting.update(waits.values())
+    if waits:
+        work.wait_at(conn, waits)
+    expired = [f.enrichment_id for d in decisions for f in d.expire]
+    if expired:
+        cursor.skipped["suppressed"] += len(expired)
+        work.expire(conn, expired)
+
+
+def is_accepted(ctx: Context, wanted: Field, values: Iterable[Mapping[str, object]]) -> bool:
+    """Whether values that an earlier line brought settle a field (rows of `answered_values`)."""
+    accept = ctx.policy.fields[wanted].accept
+    names = {a.value for a in ATTRIBUTES[wanted]}
+    return any(v["attribute"] in names and ValueStatus(str(v["status"])) in accept for v in values)
+
+
+def _wants(
+    conn: Connection,
+    ctx: Context,
+    provider: str,
+    cursor: Cursor,
+    decisions: Mapping[int, tuple[work.KnownPerson, Decision]],
+) -> dict[str, list[_Want]]:
+    """Cuts what shall be bought into groups of like calls; persons without budget are left out."""
+    buyers = {p: (who, d) for p, (who, d) in decisions.items() if d.buy}
+    if not buyers:
+        return {}
+    budget = ctx.policy.budget
+    free = ledger.open_person_budgets(
+        conn, list(buyers), micro(budget.person_usd), budget.person_days
+    )
+    tariff = ctx.terms(provider).tariff(calls.today(conn))
+    wants: dict[str, list[_Want]] = {}
+    broke: dict[int, str] = {}
+    for person, (who, decision) in buyers.items():
+        cost = sum(_hold(ctx, provider, tariff, p)[1] for p in decision.buy)
+        if cost > free[person]:
+            asked = [f for _, fields in decision.buy.values() for f in fields]
+            broke.update((f.enrichment_id, "person_budget") for f in asked)
+            continue
+        offers = [offer for offer, _ in decision.buy.values()]
+        for group, members in ctx.providers[provider].groups(offers):
+            item = Item(
+                key=f"p{person}",
+                person=who.inputs,
+                products=frozenset(o.product for o in members),
+            )
+            asked_by = {
+                o.product: tuple(f.enrichment_id for f in decision.buy[o.product][1])
+                for o in members
+            }
+            wants.setdefault(group, []).append(
+                _Want(item, tuple((o, asked_by[o.product]) for o in members), who.identity)
+            )
+    if broke:
+        cursor.waiting["person_budget"] += len(broke)
+        work.wait_at(conn, broke)
+    return wants
+
+
+def _hold(ctx: Context, provider: str, tariff: Tariff, product: str) -> tuple[int, int]:
+    """(micro-credits, micro-USD) held for one product: the dearer of its price and its cap."""
+    price = micro(tariff.prices[product])
+    amount = max(price, ctx.providers[provider].cap_micro(product) or 0)
+    return amount, usd_micro(amount, micro(tariff.usd_per_credit))
+
+
+def _cut(
+    ctx: Context, provider: str, cursor: Cursor, wants: Mapping[str, list[_Want]]
+) -> tuple[list[tuple[str, list[_Want]]], list[int]]:
+    """Cuts wants into calls; returns them and the persons kept back for a fuller call."""
+    bounds = ctx.providers[provider].limits
+    maximum = ctx.maximum(provider)
+    drafts: list[tuple[str, list[_Want]]] = []
+    kept_back: list[int] = []
+    for group, members in sorted(wants.items()):
+        usable = len(members) if cursor.is_through else len(members) // maximum * maximum
+        start = 0
+        for size in call_sizes(usable, bounds.minimum, maximum, single=bounds.single):
+            drafts.append((group, members[start : start + size]))
+            start += size
+        if cursor.is_through and start < len(members):
+            cursor.waiting["below_minimum"] += len(members) - start
+        elif not cursor.is_through:
+            kept_back.extend(w.item.person.person_id for w in members[start:])
+    return drafts, kept_back
+
+
+def _fit(
+    conn: Connection,
+    ctx: Context,
+    partition: Partition,
+    provider: str,
+    cursor: Cursor,
+    drafts: list[tuple[str, list[_Want]]],
+    *,
+    last_chance: bool,
+) -> list[tuple[str, list[_Want]]]:
+    """Shrinks calls to what the budgets allow.
+
+    What does not fit is carried over while open holds may free enough. It is recorded as waiting
+    for the budget only when nothing is in flight that could.
+    """
+    if not drafts:
+        return []
+    terms, budget = ctx.terms(provider), ctx.policy.budget
+    day = calls.today(conn)
+    cap = None if terms.budget_credits is None else micro(terms.budget_credits)
+    night, own = ledger.open_budgets(conn, provider, day, micro(budget.night_usd), cap)
+    tariff = terms.tariff(day)
+    bounds = ctx.providers[provider].limits
+    smallest = 1 if bounds.single else bounds.minimum
+    free_usd, free_micro = night.free, own.free
+    fitting: list[tuple[str, list[_Want]]] = []
+    left_out: list[_Want] = []
+    for group, members in drafts:
+        kept = 0
+        for want in members:
+            holds = [_hold(ctx, provider, tariff, offer.product) for offer, _ in want.offers]
+            need_micro, need_usd = sum(h[0] for h in holds), sum(h[1] for h in holds)
+            if need_usd > free_usd or need_micro > free_micro:
+                break
+            free_usd, free_micro = free_usd - need_usd, free_micro - need_micro
+            kept += 1
+        if kept < smallest:
+            kept = 0
+        if kept:
+            fitting.append((group, members[:kept]))
+        left_out.extend(members[kept:])
+    if not left_out:
+        cursor.budget_short = False
+        return fitting
+    if fitting or not last_chance:
+        cursor.budget_short = True
+        cursor.carry.extend(w.item.person.person_id for w in left_out)
+        return fitting
+    waits = {e: "budget" for w in left_out for _, asked in w.offers for e in asked}
+    cursor.waiting["budget"] += len(waits)
+    work.wait_at(conn, waits)
+    return fitting
+
+
+def reserve(
+    conn: Connection,
+    ctx: Context,
+    partition: Partition,
+    provider: str,
+    drafts: Sequence[tuple[str, Sequence[_Want]]],
+) -> list[Claimed]:
+    """Writes the intent and the holds of these calls. Budgets must be open and have room."""
+    if not drafts:
+        return []
+    api, day = ctx.providers[provider], calls.today(conn)
+    tariff = ctx.terms(provider).tariff(day)
+    rate = micro(tariff.usd_per_credit)
+    prices = {product: micro(price) for product, price in tariff.prices.items()}
+    rows: list[calls.Draft] = []
+    claimed: list[Claimed] = []
+    for call_id, (group, members) in zip(calls.new_ids(conn, len(drafts)), drafts, strict=True):
+        uses_webhook = any(offer.needs_webhook for want in members for offer, _ in want.offers)
+        wire = Call(
+            group=group,
+            items=tuple(want.item for want in members),
+            webhook_url=ctx.webhook_url(provider, call_id) if uses_webhook else None,
+        )
+        request = api.request(wire)
+        body = encode(request)
+        rows.append(
+            calls.Draft(
+                call_id=call_id,
+                provider=provider,
+                group=group,
+                day=partition.day,
+                batch=partition.batch,
+                run_id=ctx.run_id,
+                prices=prices,
+                usd_micro_per_credit=rate,
+                items=tuple(_draft_item(ctx, provider, tariff, want) for want in members),
+                request_body=body,
+                request_sha256=request_digest(request, body),
+                token_hash=hashlib.sha256(ctx.token(call_id).encode()).digest()
+                if uses_webhook
+                else None,
+            )
+        )
+        products = frozenset(p for item in wire.items for p in item.products)
+        claimed.append(Claimed(call_id, provider, products, len(members), request, body))
+    calls.insert_reserved(conn, rows, day, LEASE_SECONDS)
+    ledger.post(
+        conn,
+        provider,
+        [
+            ledger.CallEntries(
+                call_id=row.call_id,
+                settlement="claim",
+                provider=provider,
+                spend_date=day,
+                partition_date=row.day,
+                batch=row.batch,
+                entries=(Entry(EntryType.HOLD, row.hold_micro, row.hold_usd_micro),),
+            )
+            for row in rows
+            if row.hold_micro
+        ],
+    )
+    holds: dict[int, int] = {}
+    for row in rows:
+        for item in row.items:
+            person = item.item.person.person_id
+            amount = sum(line.hold_usd_micro for line in item.lines)
+            holds[person] = holds.get(person, 0) + amount
+    ledger.hold_for_persons(conn, holds)
+    return claimed
+
+
+def _draft_item(ctx: Context, provider: str, tariff: Tariff, want: _Want) -> calls.DraftItem:
+    lines = []
+    for offer, asked in want.offers:
+        amount, dollars = _hold(ctx, provider, tariff, offer.product)
+        lines.append(
+            calls.DraftLine(
+                product=offer.product,
+                options=offer.options,
+                fields=tuple(f.value for f in offer.fields),
+                hold_micro=amount,
+                hold_usd_micro=dollars,
+                sent_identity=tuple(sorted(relevant(want.identity, offer))),
+                enrichment_ids=asked,
+            )
+        )
+    return calls.DraftItem(want.item, tuple(lines))
+
+
+def request_digest(request: HttpRequest, body: bytes) -> bytes:
+    """Identifies a request to the byte: a free re-read must be the same request."""
+    head = json.dumps([request.method, request.path, sorted(request.params.items())])
+    return hashlib.sha256(head.encode() + b"\n" + body).digest()
+
+
+def halves(
+    conn: Connection, ctx: Context, partition: Partition, provider: str, stored: calls.StoredCall
+) -> list[Claimed]:
+    """Reserves the two halves of a call that was refused because of one bad record.
+
+    The call's lines must be released and its enrichments open again. Halves respect the provider's
+    minimum; a provider without a single endpoint gets uneven halves or none.
+    """
+    bounds = ctx.providers[provider].limits
+    middle = len(stored.items) // 2
+    smallest = 1 if bounds.single else bounds.minimum
+    if middle < smallest:
+        return []
+    persons = [item.person.person_id for item in stored.items]
+    asked: dict[tuple[int, Field], int] = {
+        (f.person_id, f.field): f.enrichment_id
+        for f in work.open_fields(conn, provider, tuple(Field), persons)
+    }
+    known = work.known_persons(conn, persons)
+    wants: list[_Want] = []
+    for item in stored.items:
+        who = known[item.person.person_id]
+        offers = [
+            o
+            for o in ctx.offers(provider, consented=item.person.personal_email_consent)
+            if o.product in item.products
+        ]
+        taken: set[int] = set()
+        parts: list[tuple[Offer, tuple[int, ...]]] = []
+        for offer in offers:
+            mine = tuple(
+                e
+                for f in offer.fields
+                if (e := asked.get((item.person.person_id, f))) is not None and e not in taken
+            )
+            taken.update(mine)
+            parts.append((offer, mine))
+        wants.append(_Want(item, tuple(parts), who.identity))
+    drafts = [(stored.group, wants[:middle]), (stored.group, wants[middle:])]
+    return reserve(conn, ctx, partition, provider, drafts)

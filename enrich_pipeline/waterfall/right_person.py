@@ -1,0 +1,41 @@
+"""Is the answer about the person who was asked for?
+
+A matched reply can be about a namesake or a predecessor in the mailbox. What contradicts is paid
+for, kept for a person to judge, and never merged.
+"""
+
+from enrich_pipeline.domain.names import names_contradict
+from enrich_pipeline.domain.normalize.person_names import NameParts, person_name
+from enrich_pipeline.providers.protocol import Datapoint, PersonInputs, Subject
+
+
+def contradiction(sent: PersonInputs, subject: Subject, provider: str) -> str | None:
+    """Why `subject` cannot be the person that was sent to `provider`, or None."""
+    own_id = sent.datapoints.get(_ID_OF[provider]) if provider in _ID_OF else None
+    if own_id and subject.provider_id and own_id != subject.provider_id:
+        return "provider_id"
+    linkedin = sent.get(Datapoint.LINKEDIN)
+    if linkedin and subject.linkedin and linkedin != subject.linkedin:
+        return "linkedin"
+    if names_contradict(_name_sent(sent), _name_found(subject)):
+        return "name"
+    return None
+
+
+_ID_OF = {
+    "lance": Datapoint.LANCE_ID,
+    "prospeo": Datapoint.PROSPEO_ID,
+    "apollo": Datapoint.APOLLO_ID,
+}
+
+
+def _name_sent(sent: PersonInputs) -> NameParts:
+    return NameParts(
+        sent.get(Datapoint.FIRST_NAME),
+        sent.get(Datapoint.LAST_NAME),
+        sent.get(Datapoint.FULL_NAME),
+    )
+
+
+def _name_found(subject: Subject) -> NameParts:
+    return person_name(subject.first_name, subject.last_name, subject.full_name)

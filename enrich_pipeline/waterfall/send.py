@@ -1,0 +1,248 @@
+"""Sending: the only place where a billable request leaves.
+
+rate limit -> arm (committed) -> send, outside any transaction -> store the reply (committed) ->
+settle. What happens to the process in between is answered by the state that was committed last.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from enrich_pipeline.providers.http import NeverSent, ReplyLost, encode
+from enrich_pipeline.providers.protocol import Disposition, HttpResponse, Poll, Reply
+from enrich_pipeline.store import calls, limits, switch
+from enrich_pipeline.waterfall.claim import Claimed, halves, request_digest
+from enrich_pipeline.waterfall.context import Context, Partition
+from enrich_pipeline.waterfall.fault_points import reached
+from enrich_pipeline.waterfall.settle import (
+    FAILURES_TO_OPEN,
+    PAUSE_SECONDS,
+    POLL,
+    REREAD,
+    Settled,
+    doubt,
+    release,
+    settle,
+)
+
+GRACE_SECONDS = 60.0
+"""Beyond the deadline of an exchange: after it, a sending call has no process any more."""
+
+
+PROBE_SECONDS = 60.0
+"""While one call finds out whether a provider works again, the others hold back this long."""
+STOPPED = "stopped"
+"""Why a call was given back whose run was asked to stop."""
+PATIENCE_SECONDS = 120.0
+"""How long what a provider answered is kept in memory while the database cannot be reached."""
+_RECONNECT_SECONDS = 0.2
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of one call: its settlement, and calls that take its place."""
+
+    settled: Settled | None
+    stopped_reason: str | None = None
+    successors: tuple[Claimed, ...] = ()
+
+
+def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float], object]) -> None:
+    """Waits for the tokens of one request in every rate window; not while the run stops."""
+    windows = ctx.terms(provider).rate
+    while not ctx.stopping.is_set():
+        with ctx.engine.begin() as conn:
+            wait = limits.acquire(conn, provider, windows, records)
+        if wait <= 0:
+            return
+        sleep(min(wait, 5.0))
+
+
+def send(
+    ctx: Context, partition: Partition, claimed: Claimed, sleep: Callable[[float], object]
+) -> Sent:
+    """Takes one reserved call as far as it goes now."""
+    terms = ctx.terms(claimed.provider)
+    await_turn(ctx, claimed.provider, claimed.persons, sleep)
+    deadline = terms.connect_timeout_seconds + terms.timeout_seconds
+    refused: str | None = None
+    started = time.monotonic()
+    with ctx.engine.begin() as conn:
+        if ctx.stopping.is_set():
+            refused = STOPPED
+        elif not switch.may_send(conn):
+            refused = switch.REASON
+        elif not limits.may_pass(conn, claimed.provider, claimed.products, PROBE_SECONDS):
+            refused = "breaker_open"
+        elif not calls.arm(conn, claimed.call_id, deadline + GRACE_SECONDS):
+            refused = "lease_over"
+        reached("arming")
+    if refused is not None:
+        # On its own: a settlement elsewhere locks the ledger first, and breakers last.
+        return Sent(None, give_back(ctx, claimed, refused))
+    reached("armed")
+    try:
+        left = deadline - (time.monotonic() - started)
+        if left <= 0:
+            # The process slept: by now others may have taken the call for lost.
+            raise NeverSent("too_late")
+        response = ctx.clients[claimed.provider].send(
+            claimed.request, body=claimed.body, deadline_seconds=left
+        )
+    except NeverSent as error:
+        reached("unsent")
+        code = str(error)
+
+        def unsent(conn: Connection) -> None:
+            stored = calls.load(conn, claimed.call_id, lock=True)
+            # Asked again meanwhile, a call in doubt is in doubt because of that.
+            if stored.state == "sending" or (stored.state == "in_doubt" and stored.sends == 1):
+                release(conn, ctx, stored, "unsent", code)
+            _count_failure(conn, claimed.provider, "never_sent")
+
+        _surely(ctx, unsent)
+        return Sent(None, "never_sent")
+    except ReplyLost as error:
+        reached("lost")
+        code = str(error)
+
+        def lost(conn: Connection) -> Settled:
+            stored, outcome = calls.load(conn, claimed.call_id, lock=True), Settled()
+            if stored.state == "sending":
+                doubt(conn, ctx, stored, "lost", code, outcome)
+            _count_failure(conn, claimed.provider, "reply_lost")
+            return outcome
+
+        return Sent(_surely(ctx, lost), None)
+    reached("answered")
+    store(ctx, claimed.call_id, "submit", [response])
+    reached("stored")
+    return settle_stored(ctx, partition, claimed.call_id)
+
+
+def give_back(ctx: Context, claimed: Claimed, reason: str) -> str:
+    """The call will not be sent; somebody in it who withdrew is the more telling reason."""
+    with ctx.engine.begin() as conn:
+        stored = calls.load(conn, claimed.call_id, lock=True)
+        if stored.state != "reserved":
+            return "taken_over"
+        if calls.withdrawn(conn, claimed.call_id):
+            reason = "withdrawn"
+        release(conn, ctx, stored, "disarm", reason)
+        return reason
+
+
+def store(ctx: Context, call_id: int, settlement: str, responses: list[HttpResponse]) -> None:
+    """Keeps responses verbatim before anybody reads them."""
+    digest = hashlib.sha256(b"".join(r.body for r in responses)).digest()
+    encoded = calls.encode_responses(
+        [(r.status, r.headers, r.body, r.truncated) for r in responses]
+    )
+    _surely(ctx, lambda conn: calls.store_reply(conn, call_id, settlement, encoded, digest))
+
+
+def _surely(ctx: Context, step: Callable[[Connection], _Result]) -> _Result:
+    """Takes a step that only this process knows of, even if the database is away for a while.
+
+    A commit whose acknowledgement was lost is repeated: `step` must change nothing the second time.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with ctx.engine.begin() as conn:
+                return step(conn)
+        except (OperationalError, InterfaceError):
+            if time.monotonic() > until:
+                raise
+        time.sleep(_RECONNECT_SECONDS)
+
+
+def _count_failure(conn: Connection, provider: str, reason: str) -> None:
+    limits.count_failure(
+        conn, provider, reason, threshold=FAILURES_TO_OPEN, pause_seconds=PAUSE_SECONDS
+    )
+
+
+def settle_stored(ctx: Context, partition: Partition, call_id: int) -> Sent:
+    """Applies the kept replies of a call that were not applied yet."""
+    outcome: Settled | None = None
+    successors: tuple[Claimed, ...] = ()
+    with ctx.engine.begin() as conn:
+        stored = calls.load(conn, call_id, lock=True)
+        for kept in calls.unread_replies(conn, call_id):
+            reply = _read(conn, ctx, stored, kept)
+            outcome = settle(conn, ctx, stored, reply, kept.settlement)
+            calls.mark_read(conn, call_id, kept.settlement, reply.anomalies)
+            if outcome.bisect:
+                successors = tuple(halves(conn, ctx, partition, stored.provider, stored))
+            stored = calls.load(conn, call_id, lock=True)
+        reached("settling")
+    reached("settled")
+    return Sent(outcome, None, successors)
+
+
+def _read(
+    conn: Connection, ctx: Context, stored: calls.StoredCall, kept: calls.StoredReply
+) -> Reply:
+    api = ctx.providers[stored.provider]
+    responses = [
+        HttpResponse(r["status"], r["headers"], bytes.fromhex(r["body"]), r["truncated"])
+        for r in kept.responses
+    ]
+    if not kept.settlement.startswith(POLL):
+        return api.read(ctx.wire_call(stored), responses[0])
+    reply = _replay(api.poll(ctx.wire_call(calls.with_known_ids(conn, stored))), responses)
+    # What is still pending stays held, whatever the reply calls itself.
+    return replace(reply, disposition=Disposition.ACCEPTED)
+
+
+def _replay(conversation: Poll | None, responses: Sequence[HttpResponse]) -> Reply:
+    """What a kept poll said; one that cannot be followed any more said nothing."""
+    if conversation is None:
+        return Reply(Disposition.NOT_READY)
+    try:
+        asked, heard = next(conversation), 0
+        while heard + len(asked) <= len(responses):
+            answered = responses[heard : heard + len(asked)]
+            heard += len(asked)
+            asked = conversation.send(answered)
+    except StopIteration as end:
+        reply: Reply = end.value
+        return reply
+    return Reply(Disposition.NOT_READY)
+
+
+def read_again(
+    ctx: Context, partition: Partition, call_id: int, sleep: Callable[[float], object]
+) -> Sent:
+    """Sends a call in doubt again, byte for byte, where its provider does not charge for that."""
+    with ctx.engine.connect() as conn:
+        stored = calls.load(conn, call_id, lock=False)
+    terms = ctx.terms(stored.provider)
+    request = ctx.providers[stored.provider].request(ctx.wire_call(stored))
+    body = encode(request)
+    if request_digest(request, body) != stored.request_sha256:
+        return Sent(None, "request_changed")
+    await_turn(ctx, stored.provider, len(stored.items), sleep)
+    deadline = terms.connect_timeout_seconds + terms.timeout_seconds
+    with ctx.engine.begin() as conn:
+        # The first request may never have arrived: then this one is charged, so it is a send.
+        if ctx.stopping.is_set() or not switch.may_send(conn):
+            return Sent(None, "not_now")
+        if not calls.arm_again(conn, call_id, deadline + GRACE_SECONDS):
+            return Sent(None, "not_due")
+    reached("armed_again")
+    try:
+        response = ctx.clients[stored.provider].send(request, body=body, deadline_seconds=deadline)
+    except (NeverSent, ReplyLost):
+        return Sent(None, "still_in_doubt")
+    reached("answered_again")
+    store(ctx, call_id, f"{REREAD}{stored.sends}", [response])
+    return settle_stored(ctx, partition, call_id)

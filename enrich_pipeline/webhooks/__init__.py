@@ -1,0 +1,1 @@
+"""The receiver of webhook deliveries: stores what arrives, processes nothing."""

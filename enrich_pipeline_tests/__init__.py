@@ -1,0 +1,1 @@
+"""Tests of enrich_pipeline; the folders mirror the package."""

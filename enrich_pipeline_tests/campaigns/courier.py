@@ -1,0 +1,95 @@
+"""Posts deliveries at a steady rate, from a process of its own, and measures the answers.
+
+Delivery n is due at n / rate seconds whatever became of the others, and its time counts from then:
+a receiver that stalls cannot make its figures better by slowing its senders down.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONNECTIONS = 64
+ANSWER_WITHIN_SECONDS = 30.0
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One request. `kind` is what the campaign calls it."""
+
+    kind: str
+    path: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one request. Status 0: the connection was broken off."""
+
+    kind: str
+    status: int
+    seconds: float
+
+
+def post_all(port: int, parcels: Sequence[Parcel], per_second: float) -> list[Receipt]:
+    """Posts in order; one receipt each."""
+    with _PROCESSES.Pool(1) as pool:
+        return pool.apply(_post_all, (port, list(parcels), per_second))
+
+
+def _post_all(port: int, parcels: list[Parcel], per_second: float) -> list[Receipt]:
+    return asyncio.run(_Courier(port).run(parcels, per_second))
+
+
+class _Courier:
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free = asyncio.Semaphore(CONNECTIONS)
+
+    async def run(self, parcels: list[Parcel], per_second: float) -> list[Receipt]:
+        started = time.monotonic()
+        tasks = []
+        for number, parcel in enumerate(parcels):
+            due = started + number / per_second
+            if (wait := due - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            tasks.append(asyncio.create_task(self._deliver(parcel, due)))
+        receipts = list(await asyncio.gather(*tasks))
+        for _, writer in self._idle:
+            writer.close()
+        return receipts
+
+    async def _deliver(self, parcel: Parcel, due: float) -> Receipt:
+        async with self._free:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                    status = await self._post(parcel)
+            except (OSError, EOFError, TimeoutError):
+                status = 0
+        return Receipt(parcel.kind, status, time.monotonic() - due)
+
+    async def _post(self, parcel: Parcel) -> int:
+        if self._idle:
+            reader, writer = self._idle.pop()
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        keep = False
+        try:
+            head = (
+                f"POST {parcel.path} HTTP/1.1\r\nHost: receiver\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(parcel.body)}\r\n\r\n"
+            )
+            writer.write(head.encode() + parcel.body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = answer.partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+            await reader.readexactly(int(length or 0))
+            keep = b"connection: close" not in answer
+        finally:
+            if keep:
+                self._idle.append((reader, writer))
+            else:
+                writer.close()
+        return int(answer.split(b" ", 2)[1])

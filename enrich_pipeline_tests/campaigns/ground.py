@@ -1,0 +1,76 @@
+"""What a campaign stands on: a PostgreSQL server of its own, fresh databases, labs on them."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import text
+
+from enrich_pipeline.store import connection, embedded, migrate
+
+from ..support.lab import Bench, Lab
+
+_TEMPLATE = "campaign_template"
+_MEMORY_BYTES = 2 * 1024**3
+
+
+class Ground:
+    """One server, one bench. `with Ground(people) as ground:`"""
+
+    def __init__(self, people: int) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="campaign-", dir=_fast_folder()))
+        self._numbers = count(1)
+        self._people = people
+
+    def __enter__(self) -> "Ground":
+        self.server = embedded.start(self.home / "db").set(database="postgres")
+        # What a killed process committed survives without it; only a power cut would not.
+        self._administer("alter system set fsync = off", "select pg_reload_conf()")
+        self._administer(f"create database {_TEMPLATE}")
+        engine = connection.create_engine(self.server.set(database=_TEMPLATE))
+        migrate.upgrade(engine)
+        engine.dispose()
+        (self.home / "bench").mkdir()
+        self.bench = Bench(self.home / "bench", people=self._people)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bench.__exit__()
+        embedded.stop(self.home / "db")
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    @contextmanager
+    def lab(
+        self,
+        own: Mapping[str, Any],
+        shares: Mapping[str, float],
+        environment: Mapping[str, str] | None = None,
+    ) -> Iterator[Lab]:
+        """A lab on a fresh database, which is dropped in the end."""
+        name = f"campaign_{next(self._numbers)}"
+        self._administer(f"create database {name} template {_TEMPLATE} strategy file_copy")
+        try:
+            with self.bench.lab(self.server.set(database=name), own, shares, environment) as lab:
+                yield lab
+        finally:
+            self._administer(f"drop database {name} with (force)")
+
+    def _administer(self, *statements: str) -> None:
+        engine = sqlalchemy.create_engine(self.server, isolation_level="AUTOCOMMIT")
+        with engine.connect() as conn:
+            for statement in statements:
+                conn.execute(text(statement))
+        engine.dispose()
+
+
+def _fast_folder() -> str:
+    """A folder in memory where there is room: databases are many small files."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > _MEMORY_BYTES:
+        return str(memory)
+    return tempfile.gettempdir()

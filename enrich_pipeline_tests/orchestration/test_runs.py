@@ -1,0 +1,219 @@
+"""Real runs: what a partition's run does, and that doing it again does nothing."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, text
+
+from enrich_pipeline.orchestration import liveness, partitions
+from enrich_pipeline.orchestration.resources import guarded
+from enrich_pipeline.settings import Settings
+
+from .conftest import Night
+
+CANARY = "canary@example.com"
+
+
+def waiting(engine: Engine) -> int:
+    with engine.connect() as connection:
+        query = text("select count(*) from enrichment.plan_rows where state = 'waiting'")
+        return int(connection.execute(query).scalar_one())
+
+
+def failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What the failed steps said."""
+    told = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            described = data.user_failure_data.description if data.user_failure_data else None
+            told.append(str(described or (data.error and data.error.to_string())))
+    return told
+
+
+def test_a_night_runs_through_and_its_second_run_asks_nothing_and_changes_nothing(
+    night: Night, engine: Engine
+) -> None:
+    results = [night.run(batch) for batch in range(2)]
+    assert all(result.success for result in results), [failures(r) for r in results]
+    assert waiting(engine) == 0
+    calls = night.calls()
+    assert calls > 0
+    with engine.connect() as connection:
+        contents = text(
+            "select array_agg(c::text order by contact_id) from analytics.dim_contacts c"
+        )
+        before = connection.execute(contents).scalar_one()
+
+    for batch in range(2):
+        assert night.run(batch).success
+    assert night.calls() == calls
+    with engine.connect() as connection:
+        assert connection.execute(contents).scalar_one() == before
+    assert night.sandbox.double_charges() == []
+    assert night.sandbox.violations()["total"] == 0
+
+    for result in results:
+        checks = result.get_asset_check_evaluations()
+        assert {check.check_name: check.passed for check in checks} == {
+            "ledger_balances": True,
+            "nothing_paid_twice": True,
+            "budgets_held": True,
+        }
+
+
+def test_materializations_show_figures_columns_and_no_values(night: Night, engine: Engine) -> None:
+    result = night.run()
+    assert result.success, failures(result)
+    shown = {
+        event.asset_key.to_user_string(): event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+    assert set(shown) == {
+        "stale_contacts",
+        "enrichment_attempts",
+        "enriched_contacts",
+        "credit_ledger",
+    }
+    for name, metadata in shown.items():
+        schema = metadata["dagster/column_schema"].value
+        assert isinstance(schema, dg.TableSchema)
+        assert len(schema.columns) > 5, name
+    assert shown["enriched_contacts"]["contacts"].value == 6
+    # Everything that Dagster keeps: not one value of a person may be in it.
+    with engine.connect() as connection:
+        values = connection.execute(
+            text("select email from enrichment.contacts where email is not null")
+        ).scalars()
+        kept = str([event.event_specific_data for event in result.all_events])
+        for value in values:
+            assert value not in kept
+
+
+def test_materializing_the_ledger_alone_makes_the_plan_by_itself(
+    night: Night, engine: Engine
+) -> None:
+    result = night.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[
+            dg.AssetKey(name)
+            for name in ("enrichment_attempts", "enriched_contacts", "credit_ledger")
+        ],
+        partition_key=partitions.key(night.day, 0),
+        instance=night.instance,
+        raise_on_error=False,
+    )
+    assert result.success, failures(result)
+    assert night.calls() > 0
+
+
+def test_a_dry_run_prices_and_asks_nobody(night: Night, engine: Engine) -> None:
+    result = night.run(dry_run=True)
+    assert result.success, failures(result)
+    assert night.calls() == 0
+    with engine.connect() as connection:
+        assert connection.execute(text("select count(*) from enrichment.calls")).scalar_one() == 0
+
+
+def test_only_the_chosen_providers_are_asked_and_the_rest_waits(
+    night: Night, engine: Engine
+) -> None:
+    result = night.run(only_providers=["prospeo"])
+    assert result.success, failures(result)
+    asked = {name for name, meter in night.sandbox.meter().items() if meter["calls"]}
+    assert asked == {"prospeo"}
+    assert waiting(engine) > 0
+
+
+def test_only_the_chosen_fields_are_bought(night: Night, engine: Engine) -> None:
+    result = night.run(only_fields=["phone"])
+    assert result.success, failures(result)
+    with engine.connect() as connection:
+        fields = connection.execute(text("select distinct field from enrichment.attempts"))
+        assert list(fields.scalars()) == ["phone"]
+
+
+def test_the_limit_caps_the_night(night: Night, engine: Engine) -> None:
+    for batch in range(2):
+        assert night.run(batch, limit=5).success
+    with engine.connect() as connection:
+        query = text("select count(distinct contact_id) from enrichment.plan_rows")
+        assert connection.execute(query).scalar_one() == 5
+
+
+def test_an_option_that_names_nothing_fails_with_what_is_known(night: Night) -> None:
+    result = night.run(only_providers=["prosepo"])
+    assert not result.success
+    (told,) = failures(result)
+    assert told.startswith("stale_contacts: refresh_options: unknown provider 'prosepo'")
+    assert night.calls() == 0
+
+
+def test_without_a_key_nothing_is_sent_and_the_variable_is_named(
+    night: Night, environment: pytest.MonkeyPatch
+) -> None:
+    environment.delenv("ENRICH_LANCE_API_KEY")
+    result = night.run()
+    assert not result.success
+    assert "ENRICH_LANCE_API_KEY is not set" in failures(result)[0]
+    assert night.calls() == 0
+
+
+def test_books_that_do_not_balance_fail_the_run(night: Night, engine: Engine) -> None:
+    assert night.run(0).success
+    with engine.begin() as connection:
+        connection.execute(
+            text("update enrichment.accounts set balance = balance + 1 where kind = 'spent'")
+        )
+    result = night.run(1)
+    assert not result.success
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert not evaluations["ledger_balances"].passed
+
+
+def test_the_daily_reports_agree_with_the_ledger_or_are_red(night: Night, engine: Engine) -> None:
+    for batch in range(2):
+        assert night.run(batch).success
+
+    def report() -> dg.ExecuteInProcessResult:
+        return night.definitions.resolve_job_def("daily_reports").execute_in_process(
+            partition_key=night.day.isoformat(), instance=night.instance, raise_on_error=False
+        )
+
+    result = report()
+    assert result.success, failures(result)
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("spend_equals_ledger", True)
+
+
+def test_a_run_leaves_no_lock_behind(night: Night, engine: Engine) -> None:
+    result = night.run()
+    with engine.begin() as connection:
+        assert not liveness.is_alive(connection, result.run_id)
+    run = night.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[liveness.MARK] == "1"
+
+
+def test_dates_without_a_partition_are_refused(loaded: Settings, night: Night) -> None:
+    with pytest.raises(dg.DagsterUnknownPartitionError):
+        night.run(day=night.day + timedelta(days=1))
+
+
+def test_an_unexpected_error_is_told_by_class_and_place_only() -> None:
+    with pytest.raises(dg.Failure) as caught, guarded("try_prospeo"):
+        raise ValueError(f"could not read {CANARY}")
+    told = str(caught.value.description)
+    assert told.startswith("try_prospeo: unexpected ValueError at ")
+    assert CANARY not in told
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_compute_logs_of_a_run_hold_no_values(night: Night, tmp_path: Path) -> None:
+    night.run()
+    for path in Path(night.instance.root_directory).rglob("*"):
+        if path.is_file():
+            assert b"@" not in path.read_bytes() or path.suffix == ".db", path

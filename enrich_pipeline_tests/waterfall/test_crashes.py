@@ -1,0 +1,99 @@
+"""SIGKILL in the middle of calls: the next drain finds the books in order and goes on."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from enrich_pipeline.waterfall.in_doubt import list_doubts
+
+from ..support.lab import Lab, contacts, only
+from .conftest import Open
+
+CONCURRENCY = 3
+
+
+def all_settled(lab: Lab) -> bool:
+    return bool(
+        lab.one(
+            "select count(*) = 0 from enrichment.enrichments "
+            "where state in ('open', 'pending', 'in_doubt')"
+        )
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_run_loses_no_stored_reply_and_leaves_few_calls_in_doubt(
+    open_lab: Open, seed: int
+) -> None:
+    lab = open_lab(
+        {"providers": {p: {"concurrency": CONCURRENCY, "batch_size": 10} for p in
+                       ("prospeo", "agntdata", "pronto", "lance", "apollo")}},
+        {"prospeo.match": 0.5, "prospeo.mobile": 0.3, "agntdata.record": 0.5, "pronto.phone": 0.4},
+    )  # fmt: skip
+    lab.sandbox.latency(20, 60)
+    lab.load(contacts(range(60), personal_email_consent="true"))
+    lab.plan()
+    throw = random.Random(seed)
+    kills = 0
+    for _ in range(2):
+        child = lab.child([lab.today])
+        known = lab.one("select count(*) from enrichment.calls")
+        lab.until(
+            "select count(*) > "  # noqa: S608
+            f"{known} from enrichment.calls where state <> 'reserved'"
+        )
+        time.sleep(throw.random() * 1.2)
+        child.kill()
+        child.join()
+        kills += child.exitcode != 0
+        with lab.waterfall() as waterfall:
+            waterfall.sweep()
+        in_doubt = lab.one("select count(*) from enrichment.calls where state = 'in_doubt'")
+        assert in_doubt <= kills * CONCURRENCY
+        assert not lab.sql(
+            "select * from enrichment.calls where state in ('reserved', 'sending', 'responded')"
+        )
+        assert not lab.sql(
+            "select * from enrichment.replies "
+            "where applied_at is null and settlement not like 'poll:%'"
+        )
+        with lab.engine.connect() as conn:
+            assert len(list_doubts(conn)) == in_doubt
+        lab.sandbox.wait_for_deliveries()
+        lab.assert_books()
+    assert kills
+    lab.drain()
+    lab.assert_books()
+    for clock in ("lease_until", "write_off_at"):
+        lab.overdue(clock, "prospeo")
+        lab.overdue(clock, "lance")
+        lab.drain()
+    for provider in ("agntdata", "pronto", "apollo"):
+        lab.overdue("write_off_at", provider)
+    for _ in range(2):
+        lab.sandbox.wait_for_deliveries()
+        lab.drain()
+    assert all_settled(lab)
+    lab.assert_books()
+    lab.assert_polite()
+
+
+def test_a_reply_survives_the_loss_of_all_database_connections(open_lab: Open) -> None:
+    lab = open_lab(only({"work_email": ["agntdata"]}))
+    lab.sandbox.faults({"provider": "agntdata", "kind": "slow", "seconds": 0.8})
+    lab.load(contacts(range(4)))
+    lab.plan()
+    worker = threading.Thread(target=lab.drain)
+    worker.start()
+    lab.until("select count(*) = 1 from enrichment.calls where state = 'sending'")
+    lab.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    worker.join()
+    lab.drain()
+    assert lab.states("agntdata") == {"settled": 1}
+    assert lab.sent()["agntdata"] == 1
+    lab.assert_exact()
