@@ -99,6 +99,11 @@ class InDoubtPolicy(StrEnum):
     NATURAL_IDEMPOTENT = "natural_idempotent"
     """The provider itself reuses what it holds for the same subject."""
 
+    @property
+    def allows_repetition(self) -> bool:
+        """Whether a call in doubt may be sent again, unchanged and free of charge."""
+        return self is not InDoubtPolicy.AT_MOST_ONCE
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:

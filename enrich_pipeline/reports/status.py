@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from enrich_pipeline.domain.policy import MICRO, Policy
-from enrich_pipeline.store import limits, plan, switch, totals
+from enrich_pipeline.store import coverage, limits, switch, totals
 
 
 def status(conn: Connection, policy: Policy, now: datetime) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def status(conn: Connection, policy: Policy, now: datetime) -> dict[str, Any]:
     ages = {field.value: bought.stale_after_days for field, bought in policy.fields.items()}
     counted = totals.totals(conn)
     spend = totals.spend(conn)
-    covered = plan.coverage(conn, ages, now)
+    covered = coverage.coverage(conn, ages, now)
     pause = switch.paused(conn)
     return {
         "as_of": now.isoformat(),

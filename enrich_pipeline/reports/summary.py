@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.store import nights, plan, requests
+from enrich_pipeline.store import nights, plan, requests, selection
 
 _FIGURES: Final[Mapping[str, Any]] = {
     "attempts": 0,
@@ -67,7 +67,7 @@ def night_summary(
             for field in policy.fields
         },
         "providers": providers,
-        "blocked": skipped.get(plan.ANY_PROVIDER, {}),
+        "blocked": skipped.get(selection.ANY_PROVIDER, {}),
         "pending": left.pending,
         "in_doubt": left.in_doubt,
         "waiting": left.waiting,

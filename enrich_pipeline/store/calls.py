@@ -8,8 +8,7 @@
 Each function runs inside the caller's transaction and takes the database's clock.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
@@ -18,54 +17,6 @@ from sqlalchemy import Connection, text
 
 from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.providers.protocol import Datapoint, Item, PersonInputs
-from enrich_pipeline.store.rows import as_json
-
-
-@dataclass(frozen=True, slots=True)
-class DraftLine:
-    """One product for one person, as it will be held; `enrichment_ids` are what it shall answer."""
-
-    product: str
-    options: str
-    fields: tuple[str, ...]
-    hold_micro: int
-    hold_usd_micro: int
-    sent_identity: tuple[str, ...]
-    enrichment_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DraftItem:
-    """One person in a call that is about to be reserved."""
-
-    item: Item
-    lines: tuple[DraftLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A call before it exists."""
-
-    call_id: int
-    provider: str
-    group: str
-    day: date
-    batch: int
-    run_id: str
-    prices: Mapping[str, int]
-    usd_micro_per_credit: int
-    items: tuple[DraftItem, ...]
-    request_body: bytes
-    request_sha256: bytes
-    token_hash: bytes | None
-
-    @property
-    def hold_micro(self) -> int:
-        return sum(line.hold_micro for item in self.items for line in item.lines)
-
-    @property
-    def hold_usd_micro(self) -> int:
-        return sum(line.hold_usd_micro for item in self.items for line in item.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,36 +58,6 @@ class StoredLine:
     verdict: str | None
 
 
-def today(conn: Connection) -> date:
-    """The UTC day by the database's clock: the budget that a hold made now belongs to."""
-    day: date = conn.execute(
-        text("SELECT cast(clock_timestamp() AT TIME ZONE 'UTC' AS date)")
-    ).scalar_one()
-    return day
-
-
-def new_ids(conn: Connection, count: int) -> list[int]:
-    """Numbers for calls that will be reserved in this transaction."""
-    rows = conn.execute(
-        text("""
-            SELECT nextval(pg_get_serial_sequence('enrichment.calls', 'call_id')) AS id
-            FROM generate_series(1, :count)
-        """),
-        {"count": count},
-    )
-    return [int(r.id) for r in rows]
-
-
-def _item_json(item: Item) -> dict[str, Any]:
-    return {
-        "key": item.key,
-        "person_id": item.person.person_id,
-        "products": sorted(item.products),
-        "datapoints": dict(item.person.datapoints),
-        "consent": item.person.personal_email_consent,
-    }
-
-
 def _item(row: Mapping[str, Any]) -> Item:
     return Item(
         key=row["key"],
@@ -146,108 +67,6 @@ def _item(row: Mapping[str, Any]) -> Item:
             personal_email_consent=bool(row["consent"]),
         ),
         products=frozenset(row["products"]),
-    )
-
-
-def insert_reserved(
-    conn: Connection, drafts: Sequence[Draft], spend_date: date, lease_seconds: float
-) -> None:
-    """Writes calls, charge lines and attempts; the enrichments they answer become pending."""
-    conn.execute(
-        text("""
-            INSERT INTO enrichment.calls (call_id, provider, call_group, partition_date, batch,
-                spend_date, run_id, persons, hold_micro, prices, usd_micro_per_credit, items,
-                request_body, request_sha256, token_hash, lease_until)
-            OVERRIDING SYSTEM VALUE
-            SELECT c.call_id, c.provider, c.call_group, c.partition_date, c.batch, :spend_date,
-                c.run_id, c.persons, c.hold_micro, c.prices, c.usd_micro_per_credit, c.items,
-                decode(c.request_body, 'hex'), decode(c.request_sha256, 'hex'),
-                decode(c.token_hash, 'hex'), clock_timestamp() + make_interval(secs => :lease)
-            FROM jsonb_to_recordset(cast(:calls AS jsonb)) AS c(call_id bigint, provider text,
-                call_group text, partition_date date, batch smallint, run_id text,
-                persons smallint, hold_micro bigint, prices jsonb, usd_micro_per_credit bigint,
-                items jsonb, request_body text, request_sha256 text, token_hash text)
-        """),
-        {
-            "spend_date": spend_date,
-            "lease": lease_seconds,
-            "calls": as_json(
-                {
-                    "call_id": d.call_id,
-                    "provider": d.provider,
-                    "call_group": d.group,
-                    "partition_date": d.day,
-                    "batch": d.batch,
-                    "run_id": d.run_id,
-                    "persons": len(d.items),
-                    "hold_micro": d.hold_micro,
-                    "prices": dict(d.prices),
-                    "usd_micro_per_credit": d.usd_micro_per_credit,
-                    "items": [_item_json(i.item) for i in d.items],
-                    "request_body": d.request_body.hex(),
-                    "request_sha256": d.request_sha256.hex(),
-                    "token_hash": d.token_hash.hex() if d.token_hash else None,
-                }
-                for d in drafts
-            ),
-        },
-    )
-    lines = [
-        {
-            "call_id": d.call_id,
-            "provider": d.provider,
-            "item_key": i.item.key,
-            "person_id": i.item.person.person_id,
-            "product": line.product,
-            "options": line.options,
-            "fields": list(line.fields),
-            "hold_micro": line.hold_micro,
-            "hold_usd_micro": line.hold_usd_micro,
-            "sent_identity": list(line.sent_identity),
-            "enrichment_ids": list(line.enrichment_ids),
-        }
-        for d in drafts
-        for i in d.items
-        for line in i.lines
-    ]
-    conn.execute(
-        text("""
-            WITH input AS (
-                SELECT * FROM jsonb_to_recordset(cast(:lines AS jsonb)) AS l(call_id bigint,
-                    provider text, item_key text, person_id bigint, product text, options text,
-                    fields jsonb, hold_micro bigint, hold_usd_micro bigint, sent_identity jsonb,
-                    enrichment_ids jsonb)
-            ), lines AS (
-                INSERT INTO enrichment.charge_lines (call_id, item_key, person_id, provider,
-                    product, options, fields, hold_micro, hold_usd_micro, sent_identity)
-                SELECT i.call_id, i.item_key, i.person_id, i.provider, i.product, i.options,
-                    array(SELECT jsonb_array_elements_text(i.fields)), i.hold_micro,
-                    i.hold_usd_micro, array(SELECT jsonb_array_elements_text(i.sent_identity))
-                FROM input AS i
-                RETURNING line_id, call_id, item_key, product
-            ), asked AS (
-                SELECT l.line_id, l.call_id, e.value::bigint AS enrichment_id
-                FROM input AS i
-                JOIN lines AS l USING (call_id, item_key, product)
-                CROSS JOIN jsonb_array_elements_text(i.enrichment_ids) AS e
-            ), pending AS (
-                UPDATE enrichment.enrichments AS e
-                SET state = 'pending', wait_reason = NULL
-                FROM asked AS a WHERE e.enrichment_id = a.enrichment_id AND e.state = 'open'
-                RETURNING e.enrichment_id, e.person_id, e.field, e.position
-            )
-            INSERT INTO enrichment.attempts (enrichment_id, person_id, field, provider, try,
-                position, call_id, line_id, outcome, partition_date, batch, run_id)
-            SELECT p.enrichment_id, p.person_id, p.field, c.provider,
-                1 + (SELECT count(*) FROM enrichment.attempts AS t
-                     WHERE t.enrichment_id = p.enrichment_id AND t.provider = c.provider
-                       AND t.outcome <> 'reused'),
-                p.position, a.call_id, a.line_id, 'pending', c.partition_date, c.batch, c.run_id
-            FROM pending AS p
-            JOIN asked AS a USING (enrichment_id)
-            JOIN enrichment.calls AS c ON c.call_id = a.call_id
-        """),
-        {"lines": as_json(lines)},
     )
 
 
@@ -313,31 +132,6 @@ def arm_again(conn: Connection, call_id: int, lease_seconds: float) -> bool:
             {"call_id": call_id, "lease": lease_seconds},
         ).rowcount
         == 1
-    )
-
-
-def store_reply(
-    conn: Connection, call_id: int, settlement: str, responses: str, digest: bytes
-) -> None:
-    """Keeps a reply verbatim, before anybody reads it. `responses` is JSON."""
-    conn.execute(
-        text("""
-            WITH kept AS (
-                INSERT INTO enrichment.replies (call_id, settlement, responses, body_sha256)
-                VALUES (:call_id, :settlement, cast(:responses AS jsonb), :digest)
-                ON CONFLICT (call_id, settlement) DO NOTHING
-            )
-            UPDATE enrichment.calls SET
-                state = CASE state WHEN 'sending' THEN 'responded' ELSE state END,
-                responded_at = coalesce(responded_at, clock_timestamp())
-            WHERE call_id = :call_id
-        """),
-        {
-            "call_id": call_id,
-            "settlement": settlement,
-            "responses": responses,
-            "digest": digest,
-        },
     )
 
 
@@ -434,48 +228,6 @@ def lines_of(conn: Connection, call_id: int) -> list[StoredLine]:
         )
         for r in rows
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReply:
-    """A kept reply; `responses` as `store_reply` got it."""
-
-    settlement: str
-    responses: list[dict[str, Any]]
-
-
-def calls_with_unread_replies(conn: Connection) -> list[int]:
-    """Calls with a kept reply that nobody applied: their process died, or slept past its lease."""
-    rows = conn.execute(
-        text("""
-            SELECT DISTINCT call_id FROM enrichment.replies
-            WHERE applied_at IS NULL ORDER BY call_id
-        """)
-    )
-    return [int(r.call_id) for r in rows]
-
-
-def unread_replies(conn: Connection, call_id: int) -> list[StoredReply]:
-    """Replies to a call that were kept and not yet applied, oldest first."""
-    rows = conn.execute(
-        text("""
-            SELECT settlement, responses FROM enrichment.replies
-            WHERE call_id = :call_id AND applied_at IS NULL ORDER BY reply_id
-        """),
-        {"call_id": call_id},
-    )
-    return [StoredReply(r.settlement, r.responses) for r in rows]
-
-
-def mark_read(conn: Connection, call_id: int, settlement: str, anomalies: Sequence[str]) -> None:
-    """Notes that a kept reply was applied, and what was odd about it."""
-    conn.execute(
-        text("""
-            UPDATE enrichment.replies SET applied_at = clock_timestamp(), anomalies = :anomalies
-            WHERE call_id = :call_id AND settlement = :settlement
-        """),
-        {"call_id": call_id, "settlement": settlement, "anomalies": list(anomalies)},
-    )
 
 
 def close_or_keep(
@@ -615,14 +367,4 @@ def unsettled(conn: Connection, day: date, batch: int, provider: str) -> int:
             """),
             {"day": day, "batch": batch, "provider": provider},
         ).scalar_one()
-    )
-
-
-def encode_responses(responses: Sequence[tuple[int, Mapping[str, str], bytes, bool]]) -> str:
-    """Responses as JSON that keeps every byte."""
-    return json.dumps(
-        [
-            {"status": status, "headers": dict(headers), "body": body.hex(), "truncated": truncated}
-            for status, headers, body, truncated in responses
-        ]
     )

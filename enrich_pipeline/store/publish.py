@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.store import marts, plan
+from enrich_pipeline.store import coverage, marts
 from enrich_pipeline.store.merge import remerge
 from enrich_pipeline.store.rows import as_json
 
@@ -111,7 +111,7 @@ def _freeze_coverage(conn: Connection, policy: Policy, dates: list[date], now: d
     if not nights:
         return 0
     ages = {field.value: bought.stale_after_days for field, bought in policy.fields.items()}
-    covered = as_json([plan.coverage(conn, ages, now)])[1:-1]
+    covered = as_json([coverage.coverage(conn, ages, now)])[1:-1]
     conn.execute(
         text("""
             update enrichment.plan_nights

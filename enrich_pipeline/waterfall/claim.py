@@ -20,7 +20,7 @@ from enrich_pipeline.domain.policy import Tariff, micro
 from enrich_pipeline.domain.posting import Entry, EntryType
 from enrich_pipeline.providers.http import encode
 from enrich_pipeline.providers.protocol import Call, HttpRequest, Item, Offer
-from enrich_pipeline.store import calls, ledger, limits, switch, work
+from enrich_pipeline.store import calls, ledger, limits, reservations, switch, work
 from enrich_pipeline.waterfall.context import Context, Partition, database_now
 from enrich_pipeline.waterfall.decide import Decision, Situation, decide, relevant
 from enrich_pipeline.waterfall.fault_points import reached
@@ -263,7 +263,7 @@ def _wants(
     free = ledger.open_person_budgets(
         conn, list(buyers), micro(budget.person_usd), budget.person_days
     )
-    tariff = ctx.terms(provider).tariff(calls.today(conn))
+    tariff = ctx.terms(provider).tariff(reservations.today(conn))
     wants: dict[str, list[_Want]] = {}
     broke: dict[int, str] = {}
     for person, (who, decision) in buyers.items():
@@ -338,7 +338,7 @@ def _fit(
     if not drafts:
         return []
     terms, budget = ctx.terms(provider), ctx.policy.budget
-    day = calls.today(conn)
+    day = reservations.today(conn)
     cap = None if terms.budget_credits is None else micro(terms.budget_credits)
     night, own = ledger.open_budgets(conn, provider, day, micro(budget.night_usd), cap)
     tariff = terms.tariff(day)
@@ -384,13 +384,15 @@ def reserve(
     """Writes the intent and the holds of these calls. Budgets must be open and have room."""
     if not drafts:
         return []
-    api, day = ctx.providers[provider], calls.today(conn)
+    api, day = ctx.providers[provider], reservations.today(conn)
     tariff = ctx.terms(provider).tariff(day)
     rate = micro(tariff.usd_per_credit)
     prices = {product: micro(price) for product, price in tariff.prices.items()}
-    rows: list[calls.Draft] = []
+    rows: list[reservations.Draft] = []
     claimed: list[Claimed] = []
-    for call_id, (group, members) in zip(calls.new_ids(conn, len(drafts)), drafts, strict=True):
+    for call_id, (group, members) in zip(
+        reservations.new_ids(conn, len(drafts)), drafts, strict=True
+    ):
         uses_webhook = any(offer.needs_webhook for want in members for offer, _ in want.offers)
         wire = Call(
             group=group,
@@ -400,7 +402,7 @@ def reserve(
         request = api.request(wire)
         body = encode(request)
         rows.append(
-            calls.Draft(
+            reservations.Draft(
                 call_id=call_id,
                 provider=provider,
                 group=group,
@@ -419,7 +421,7 @@ def reserve(
         )
         products = frozenset(p for item in wire.items for p in item.products)
         claimed.append(Claimed(call_id, provider, products, len(members), request, body))
-    calls.insert_reserved(conn, rows, day, LEASE_SECONDS)
+    reservations.insert_reserved(conn, rows, day, LEASE_SECONDS)
     ledger.post(
         conn,
         provider,
@@ -447,12 +449,12 @@ def reserve(
     return claimed
 
 
-def _draft_item(ctx: Context, provider: str, tariff: Tariff, want: _Want) -> calls.DraftItem:
+def _draft_item(ctx: Context, provider: str, tariff: Tariff, want: _Want) -> reservations.DraftItem:
     lines = []
     for offer, asked in want.offers:
         amount, dollars = _hold(ctx, provider, tariff, offer.product)
         lines.append(
-            calls.DraftLine(
+            reservations.DraftLine(
                 product=offer.product,
                 options=offer.options,
                 fields=tuple(f.value for f in offer.fields),
@@ -462,7 +464,7 @@ def _draft_item(ctx: Context, provider: str, tariff: Tariff, want: _Want) -> cal
                 enrichment_ids=asked,
             )
         )
-    return calls.DraftItem(want.item, tuple(lines))
+    return reservations.DraftItem(want.item, tuple(lines))
 
 
 def request_digest(request: HttpRequest, body: bytes) -> bytes:

@@ -8,11 +8,13 @@ from sqlalchemy import Connection
 
 from enrich_pipeline.providers.http import ExchangeError
 from enrich_pipeline.providers.protocol import Answer, Disposition, HttpRequest, HttpResponse, Reply
-from enrich_pipeline.store import answers, calls, inbox
+from enrich_pipeline.store import answers, calls, inbox, replies
+from enrich_pipeline.waterfall.booking import POLL
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.send import store
-from enrich_pipeline.waterfall.settle import POLL, Settled, doubt, settle
+from enrich_pipeline.waterfall.settle import Settled, settle
+from enrich_pipeline.waterfall.unanswered import doubt
 
 POLL_DEADLINE_SECONDS = 60.0
 _SLOWEST_POLL_SECONDS = 300.0
@@ -172,12 +174,13 @@ def poll(ctx: Context, call_id: int) -> Settled | None:
             settled = settle(
                 conn, ctx, current, replace(reply, disposition=Disposition.ACCEPTED), settlement
             )
-            calls.mark_read(conn, call_id, settlement, reply.anomalies)
+            replies.mark_read(conn, call_id, settlement, reply.anomalies)
             reached("poll_settling")
             return settled
         if reply.disposition is Disposition.IN_DOUBT:
             settled = Settled()
-            doubt(conn, ctx, current, settlement, reply.reason or "result_is_gone", settled)
+            reason = reply.reason or "result_is_gone"
+            settled.in_doubt += doubt(conn, ctx, current, settlement, reason)
             return settled
     return None
 

@@ -10,8 +10,8 @@ from enrich_pipeline.domain.credit import divide, usd_micro
 from enrich_pipeline.domain.errors import EnrichError
 from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.store import answers, calls, work
+from enrich_pipeline.waterfall.booking import change, post_lines
 from enrich_pipeline.waterfall.context import Context
-from enrich_pipeline.waterfall.settle import change, post_lines
 
 Resolution = Literal["charged", "not_charged"]
 
@@ -125,5 +125,5 @@ def resolve(
             answers.reopen(conn, current, reason)
         else:
             work.to_next(conn, current)
-        post_lines(conn, ctx, stored, "operator", results, 0, "operator", evidence)
+        post_lines(conn, stored, "operator", results, 0, "operator", evidence)
         calls.close_or_keep(conn, call_id, when_open="in_doubt", reason=reason)

@@ -1,7 +1,8 @@
 """Planning a night: what is stale as of its date and worth asking for, written once per date.
 
 The plan says what is wanted and opens nothing: enrichments are opened by the runs that drain it.
-The arithmetic of prices is `waterfall/pricing.py`, the statements are in `store/plan.py`.
+The arithmetic of prices is `waterfall/pricing.py`, the statements are in
+`store/selection.py` and `store/plan.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.domain.policy import Policy, micro
 from enrich_pipeline.intake.source import sync, sync_source
 from enrich_pipeline.providers.protocol import Offer, Provider
-from enrich_pipeline.store import locks, persons, plan
+from enrich_pipeline.store import coverage, locks, persons, plan, selection, waiting
 from enrich_pipeline.waterfall.decide import MAX_FAILURES
 from enrich_pipeline.waterfall.pricing import Pattern, ProviderPrice, Range, Step, price
 
@@ -108,16 +109,16 @@ def price_night(
         locks.hold(conn, locks.PLAN, day.toordinal())
         sync(conn, policy, now)
         night = write_plan(conn, policy, providers, day, limit, now)
-        waiting = plan.take_waiting(conn, day, batches)
-        plan.judge(conn, judged_offers(policy, providers), _memory(policy, now))
-        patterns = [_pattern(row) for row in plan.patterns(conn)]
-        rates = plan.found_rates(conn, now)
+        waits = waiting.take(conn, day, batches)
+        selection.judge(conn, judged_offers(policy, providers), _memory(policy, now))
+        patterns = [_pattern(row) for row in waiting.patterns(conn)]
+        rates = waiting.found_rates(conn, now)
         transaction.rollback()
     prices = price(patterns, policy, providers, rates, now.astimezone(UTC).date())
     return NightPrice(
         night=night,
-        contacts=waiting.contacts,
-        persons=waiting.persons,
+        contacts=waits.contacts,
+        persons=waits.persons,
         providers=prices,
         usd_micro=Range(
             sum(p.usd_micro.least for p in prices),
@@ -166,7 +167,7 @@ def write_plan(
     as_of = as_of_date(day, now)
     ages = {field.value: policy.fields[field].stale_after_days for field in policy.fields}
     bought = {field: age for field, age in ages.items() if policy.waterfall(Field(field))}
-    contacts_stale = plan.find_stale(conn, bought, as_of)
+    contacts_stale = selection.find_stale(conn, bought, as_of)
     if night is None:
         per_night = policy.refresh.contacts_per_night
         night = plan.Night(
@@ -177,10 +178,10 @@ def write_plan(
         )
     if plan.planned(conn, day)["contacts"] == 0:
         night = replace(night, as_of=as_of, contacts_stale=contacts_stale)
-        plan.open_night(conn, day, night, plan.coverage(conn, ages, as_of))
-    plan.judge(conn, judged_offers(policy, providers), _memory(policy, now))
-    plan.find_unselectable(conn)
-    blocked = plan.write_skips(conn, day)
+        plan.open_night(conn, day, night, coverage.coverage(conn, ages, as_of))
+    selection.judge(conn, judged_offers(policy, providers), _memory(policy, now))
+    selection.find_unselectable(conn)
+    blocked = selection.write_skips(conn, day)
     added = plan.write_rows(conn, day, night.contacts_cap, night.batches)
     plan.touch(conn, day, added=added)
     return _summary(conn, day, night, added=added, blocked=blocked)
@@ -188,7 +189,7 @@ def write_plan(
 
 def judged_offers(
     policy: Policy, providers: Mapping[str, Provider]
-) -> tuple[plan.JudgedOffer, ...]:
+) -> tuple[selection.JudgedOffer, ...]:
     """Return what each field's waterfall sells, in its order, without and with consent."""
     return tuple(
         _judged(field, providers[name], consented)
@@ -199,11 +200,11 @@ def judged_offers(
     )
 
 
-def _memory(policy: Policy, now: datetime) -> plan.Memory:
-    return plan.Memory(now, policy.reuse.found_days, policy.reuse.not_found_days, MAX_FAILURES)
+def _memory(policy: Policy, now: datetime) -> selection.Memory:
+    return selection.Memory(now, policy.reuse.found_days, policy.reuse.not_found_days, MAX_FAILURES)
 
 
-def _pattern(row: plan.PatternRow) -> Pattern:
+def _pattern(row: waiting.PatternRow) -> Pattern:
     return Pattern(
         batch=row.batch,
         consented=row.consented,
@@ -213,15 +214,15 @@ def _pattern(row: plan.PatternRow) -> Pattern:
     )
 
 
-def _judged(field: Field, provider: Provider, consented: bool) -> plan.JudgedOffer:
+def _judged(field: Field, provider: Provider, consented: bool) -> selection.JudgedOffer:
     offers = provider.offers(consented=consented)
     offer = next((o for o in offers if field in o.fields), None)
     if offer is None:
         reason = provider.unavailable(field, consented=consented)
-        return plan.JudgedOffer(
+        return selection.JudgedOffer(
             field.value, provider.name, consented, reason.value if reason else "not_sold"
         )
-    return plan.JudgedOffer(
+    return selection.JudgedOffer(
         field=field.value,
         provider=provider.name,
         consented=consented,

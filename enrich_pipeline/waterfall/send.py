@@ -15,20 +15,14 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from enrich_pipeline.providers.http import NeverSent, ReplyLost, encode
 from enrich_pipeline.providers.protocol import Disposition, HttpResponse, Poll, Reply
-from enrich_pipeline.store import calls, limits, switch
+from enrich_pipeline.store import calls, limits, replies, switch
+from enrich_pipeline.waterfall.booking import POLL, REREAD
 from enrich_pipeline.waterfall.claim import Claimed, halves, request_digest
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
-from enrich_pipeline.waterfall.settle import (
-    FAILURES_TO_OPEN,
-    PAUSE_SECONDS,
-    POLL,
-    REREAD,
-    Settled,
-    doubt,
-    release,
-    settle,
-)
+from enrich_pipeline.waterfall.pauses import FAILURES_TO_OPEN, PAUSE_SECONDS
+from enrich_pipeline.waterfall.settle import Settled, settle
+from enrich_pipeline.waterfall.unanswered import doubt, release
 
 GRACE_SECONDS = 60.0
 """Beyond the deadline of an exchange: after it, a sending call has no process any more."""
@@ -104,7 +98,7 @@ def send(
             stored = calls.load(conn, claimed.call_id, lock=True)
             # Asked again meanwhile, a call in doubt is in doubt because of that.
             if stored.state == "sending" or (stored.state == "in_doubt" and stored.sends == 1):
-                release(conn, ctx, stored, "unsent", code)
+                release(conn, stored, "unsent", code)
             _count_failure(conn, claimed.provider, "never_sent")
 
         _surely(ctx, unsent)
@@ -116,7 +110,7 @@ def send(
         def lost(conn: Connection) -> Settled:
             stored, outcome = calls.load(conn, claimed.call_id, lock=True), Settled()
             if stored.state == "sending":
-                doubt(conn, ctx, stored, "lost", code, outcome)
+                outcome.in_doubt += doubt(conn, ctx, stored, "lost", code)
             _count_failure(conn, claimed.provider, "reply_lost")
             return outcome
 
@@ -135,17 +129,15 @@ def give_back(ctx: Context, claimed: Claimed, reason: str) -> str:
             return "taken_over"
         if calls.withdrawn(conn, claimed.call_id):
             reason = "withdrawn"
-        release(conn, ctx, stored, "disarm", reason)
+        release(conn, stored, "disarm", reason)
         return reason
 
 
 def store(ctx: Context, call_id: int, settlement: str, responses: list[HttpResponse]) -> None:
     """Keeps responses verbatim before anybody reads them."""
     digest = hashlib.sha256(b"".join(r.body for r in responses)).digest()
-    encoded = calls.encode_responses(
-        [(r.status, r.headers, r.body, r.truncated) for r in responses]
-    )
-    _surely(ctx, lambda conn: calls.store_reply(conn, call_id, settlement, encoded, digest))
+    encoded = replies.encode([(r.status, r.headers, r.body, r.truncated) for r in responses])
+    _surely(ctx, lambda conn: replies.store(conn, call_id, settlement, encoded, digest))
 
 
 def _surely(ctx: Context, step: Callable[[Connection], _Result]) -> _Result:
@@ -176,10 +168,10 @@ def settle_stored(ctx: Context, partition: Partition, call_id: int) -> Sent:
     successors: tuple[Claimed, ...] = ()
     with ctx.engine.begin() as conn:
         stored = calls.load(conn, call_id, lock=True)
-        for kept in calls.unread_replies(conn, call_id):
+        for kept in replies.unread(conn, call_id):
             reply = _read(conn, ctx, stored, kept)
             outcome = settle(conn, ctx, stored, reply, kept.settlement)
-            calls.mark_read(conn, call_id, kept.settlement, reply.anomalies)
+            replies.mark_read(conn, call_id, kept.settlement, reply.anomalies)
             if outcome.bisect:
                 successors = tuple(halves(conn, ctx, partition, stored.provider, stored))
             stored = calls.load(conn, call_id, lock=True)
@@ -189,7 +181,7 @@ def settle_stored(ctx: Context, partition: Partition, call_id: int) -> Sent:
 
 
 def _read(
-    conn: Connection, ctx: Context, stored: calls.StoredCall, kept: calls.StoredReply
+    conn: Connection, ctx: Context, stored: calls.StoredCall, kept: replies.StoredReply
 ) -> Reply:
     api = ctx.providers[stored.provider]
     responses = [

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from enrich_pipeline.store import calls
+from enrich_pipeline.store import calls, replies
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.waterfall import collect, send
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
-from enrich_pipeline.waterfall.settle import doubt, may_ask_again, release, write_off
+from enrich_pipeline.waterfall.unanswered import doubt, release, write_off
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ def sweep(ctx: Context, sleep: Callable[[float], object]) -> SweepSummary:
     for call_id in _abandoned(ctx):
         _recover(ctx, call_id, summary)
     with ctx.engine.connect() as conn:
-        unread = calls.calls_with_unread_replies(conn)
+        unread = replies.calls_with_unread(conn)
     for call_id in unread:
         with ctx.engine.connect() as conn:
             stored = calls.load(conn, call_id, lock=False)
@@ -79,7 +79,7 @@ def _recover(ctx: Context, call_id: int, summary: SweepSummary) -> None:
         if stored.provider not in ctx.providers:
             return
         if stored.state == "reserved":
-            release(conn, ctx, stored, "sweep", "abandoned")
+            release(conn, stored, "sweep", "abandoned")
             summary.released += 1
         elif stored.state == "sending":
             if any(x.state.value == "held" for x in calls.lines_of(conn, call_id)):
@@ -108,7 +108,7 @@ def _deadlines(ctx: Context, summary: SweepSummary) -> None:
         with ctx.engine.begin() as conn:
             stored = calls.load(conn, call_id, lock=True)
             if stored.state == "in_doubt" and stored.provider in ctx.providers:
-                write_off(conn, ctx, stored, "horizon", "no_evidence_by_horizon")
+                write_off(conn, stored, "horizon", "no_evidence_by_horizon")
                 summary.written_off += 1
             reached("writing_off")
 
@@ -116,7 +116,7 @@ def _deadlines(ctx: Context, summary: SweepSummary) -> None:
 def _reread(ctx: Context, sleep: Callable[[float], object], summary: SweepSummary) -> None:
     """Asks again, free of charge, once the first request can no longer be running."""
     for name, api in ctx.providers.items():
-        if not may_ask_again(api.in_doubt):
+        if not api.in_doubt.allows_repetition:
             continue
         with ctx.engine.connect() as conn:
             waiting = calls.due(conn, "in_doubt", provider=name, clock="lease_until")

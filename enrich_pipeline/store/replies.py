@@ -1,0 +1,83 @@
+"""Replies, kept verbatim before anybody reads them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+
+def store(conn: Connection, call_id: int, settlement: str, responses: str, digest: bytes) -> None:
+    """Keeps a reply verbatim, before anybody reads it. `responses` is JSON."""
+    conn.execute(
+        text("""
+            WITH kept AS (
+                INSERT INTO enrichment.replies (call_id, settlement, responses, body_sha256)
+                VALUES (:call_id, :settlement, cast(:responses AS jsonb), :digest)
+                ON CONFLICT (call_id, settlement) DO NOTHING
+            )
+            UPDATE enrichment.calls SET
+                state = CASE state WHEN 'sending' THEN 'responded' ELSE state END,
+                responded_at = coalesce(responded_at, clock_timestamp())
+            WHERE call_id = :call_id
+        """),
+        {
+            "call_id": call_id,
+            "settlement": settlement,
+            "responses": responses,
+            "digest": digest,
+        },
+    )
+
+
+def encode(responses: Sequence[tuple[int, Mapping[str, str], bytes, bool]]) -> str:
+    """Responses as JSON that keeps every byte."""
+    return json.dumps(
+        [
+            {"status": status, "headers": dict(headers), "body": body.hex(), "truncated": truncated}
+            for status, headers, body, truncated in responses
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """A kept reply; `responses` as `store` got it."""
+
+    settlement: str
+    responses: list[dict[str, Any]]
+
+
+def calls_with_unread(conn: Connection) -> list[int]:
+    """Calls with a kept reply that nobody applied: their process died, or slept past its lease."""
+    rows = conn.execute(
+        text("""
+            SELECT DISTINCT call_id FROM enrichment.replies
+            WHERE applied_at IS NULL ORDER BY call_id
+        """)
+    )
+    return [int(r.call_id) for r in rows]
+
+
+def unread(conn: Connection, call_id: int) -> list[StoredReply]:
+    """Replies to a call that were kept and not yet applied, oldest first."""
+    rows = conn.execute(
+        text("""
+            SELECT settlement, responses FROM enrichment.replies
+            WHERE call_id = :call_id AND applied_at IS NULL ORDER BY reply_id
+        """),
+        {"call_id": call_id},
+    )
+    return [StoredReply(r.settlement, r.responses) for r in rows]
+
+
+def mark_read(conn: Connection, call_id: int, settlement: str, anomalies: Sequence[str]) -> None:
+    """Notes that a kept reply was applied, and what was odd about it."""
+    conn.execute(
+        text("""
+            UPDATE enrichment.replies SET applied_at = clock_timestamp(), anomalies = :anomalies
+            WHERE call_id = :call_id AND settlement = :settlement
+        """),
+        {"call_id": call_id, "settlement": settlement, "anomalies": list(anomalies)},
+    )

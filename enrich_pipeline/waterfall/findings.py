@@ -1,0 +1,133 @@
+"""A reply's answers, matched to the charge lines that are still open, and judged.
+
+Is it about the right person, may it be used, was it paid for with this call?
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from enrich_pipeline.domain.enrichment import Attribute
+from enrich_pipeline.providers.protocol import (
+    MATCHED_NO_DATA,
+    Answer,
+    Disposition,
+    FoundValue,
+    Item,
+    Reply,
+    Verdict,
+)
+from enrich_pipeline.store import answers, calls
+from enrich_pipeline.waterfall.booking import OPEN_LINES
+from enrich_pipeline.waterfall.right_person import contradiction
+
+_OTHER_PERSON = "other_person"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A final answer matched to its charge line."""
+
+    line: calls.StoredLine
+    verdict: str
+    reason: str | None
+    values: tuple[FoundValue, ...]
+    rejected: str | None
+    is_charged: bool
+    reported_micro: int | None
+
+
+def judged(
+    conn: Connection,
+    stored: calls.StoredCall,
+    reply: Reply,
+    lines: Sequence[calls.StoredLine],
+) -> list[Finding]:
+    """Final answers for lines that are still open, checked for the right person and for consent."""
+    by_place = {(x.item_key, x.product): x for x in lines if x.state in OPEN_LINES}
+    items = {i.key: i for i in stored.items or answers.items_now(conn, lines)}
+    usable = answers.usable_persons(conn, [x.person_id for x in lines])
+    # A mobile that follows a match of somebody else is somebody else's mobile.
+    strangers = {x.item_key for x in lines if x.verdict == _OTHER_PERSON}
+    findings: list[Finding] = []
+    for answer in reply.answers:
+        line = by_place.get((answer.key, answer.product))
+        if line is None or answer.verdict is Verdict.PENDING or answer.key not in items:
+            continue
+        del by_place[(answer.key, answer.product)]
+        is_stranger = answer.key in strangers
+        findings.append(_judge(stored, answer, line, items[answer.key], usable, is_stranger))
+    if reply.disposition is Disposition.ANSWERED:
+        answered = {(a.key, a.product) for a in reply.answers}
+        findings.extend(
+            Finding(line, "unknown_verdict", "missing_in_reply", (), None, False, None)
+            for place, line in by_place.items()
+            if place not in answered
+        )
+    return findings
+
+
+def _judge(
+    stored: calls.StoredCall,
+    answer: Answer,
+    line: calls.StoredLine,
+    item: Item,
+    usable: Mapping[int, tuple[bool, bool]],
+    is_stranger: bool,
+) -> Finding:
+    is_blocked, consents = usable.get(line.person_id, (True, False))
+    other = None
+    if answer.verdict is Verdict.FOUND:
+        other = contradiction(item.person, answer.subject, stored.provider)
+        if other is None and is_stranger:
+            other = "match_was_other_person"
+    values = tuple(
+        v
+        for v in answer.values
+        if not is_blocked and (consents or v.attribute is not Attribute.PERSONAL_EMAIL)
+    )
+    # Reused work of before our request was charged to whoever asked first.
+    is_older = (
+        answer.created_at is not None
+        and stored.armed_at is not None
+        and answer.created_at < stored.armed_at - timedelta(seconds=5)
+    )
+    has_data = answer.verdict is Verdict.FOUND or answer.reason == MATCHED_NO_DATA
+    return Finding(
+        line=line,
+        verdict=_OTHER_PERSON if other else answer.verdict.value,
+        reason=other
+        or (answers.VALUES_DISCARDED if answer.values and not values else answer.reason),
+        values=values,
+        rejected=_OTHER_PERSON if other else None,
+        is_charged=has_data and not is_older,
+        reported_micro=answer.cost_micro,
+    )
+
+
+def is_complete(
+    lines: Sequence[calls.StoredLine], findings: Sequence[Finding], reply: Reply
+) -> bool:
+    still_open = {x.line_id for x in lines if x.state in OPEN_LINES}
+    judged = {f.line.line_id for f in findings if f.verdict != "unknown_verdict"}
+    return reply.disposition is Disposition.ACCEPTED or still_open == judged
+
+
+def paid_now(
+    conn: Connection,
+    stored: calls.StoredCall,
+    reply: Reply,
+    findings: Sequence[Finding],
+) -> list[Finding]:
+    """Of what a free re-read found, an earlier call may have paid for a part.
+
+    Who does not charge for repetitions did not charge for the first request of this call either.
+    """
+    ids = {a.key: a.subject.provider_id for a in reply.answers if a.subject.provider_id}
+    before = answers.paid_before(conn, stored.provider, stored.call_id, ids)
+    return [
+        replace(f, is_charged=f.is_charged and (f.line.item_key, f.line.product) not in before)
+        for f in findings
+    ]
