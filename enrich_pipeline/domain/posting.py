@@ -118,9 +118,12 @@ def entries(
         cost = sum(c.cost_micro for c in charged)
         if charged:
             cost, unassigned = cost + unassigned, 0
-        # Converted once per settlement: the sum of many rounded dollars is not the rounded sum.
         paid = min(cost, hold[0])
+        # Converted once per settlement: the sum of many rounded dollars is not the rounded sum.
         paid_usd = min(usd_micro(paid, usd_micro_per_credit), hold[1])
+        if paid == hold[0]:
+            # No release is left that could give back what rounding up each line held too much.
+            paid_usd = hold[1]
         post, release = _CHARGE[before]
         result.append(Entry(post, paid, paid_usd))
         result.append(Entry(release, hold[0] - paid, hold[1] - paid_usd))

@@ -311,7 +311,7 @@ class ProviderClient:
         }
         self._connect_timeout = connect_timeout
         self._timeout = httpx.Timeout(timeout, connect=connect_timeout)
-        self._context = _ssl_context()
+        self._context = usual_trust()
         self._free_lines = threading.BoundedSemaphore(max_connections)
         # Last in, first out: what was used last is least likely to have been closed meanwhile.
         self._idle_lines: deque[_Line] = deque()
@@ -424,8 +424,8 @@ class ProviderClient:
 
 
 @cache
-def _ssl_context() -> ssl.SSLContext:
-    """The usual trust in certificate authorities: reading them takes as long as many requests."""
+def usual_trust() -> ssl.SSLContext:
+    """The usual certificate authorities: reading them takes as long as many requests."""
     return httpx.create_ssl_context(trust_env=False)
 
 

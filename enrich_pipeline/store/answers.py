@@ -140,7 +140,8 @@ def attempts_of(conn: Connection, call_id: int) -> list[StoredAttempt]:
                    e.position = a.position AND e.state IN ('pending', 'in_doubt')
                    AND a.try = (SELECT max(b.try) FROM enrichment.attempts AS b
                                 WHERE b.enrichment_id = a.enrichment_id
-                                  AND b.provider = a.provider) AS is_current
+                                  AND b.provider = a.provider
+                                  AND b.outcome <> 'reused') AS is_current
             FROM enrichment.attempts AS a
             JOIN enrichment.enrichments AS e USING (enrichment_id)
             WHERE a.call_id = :call_id ORDER BY a.attempt_id
@@ -314,6 +315,7 @@ def write_provider_ids(conn: Connection, provider: str, ids: dict[int, str]) -> 
             FROM unnest(cast(:persons AS bigint[]), cast(:ids AS text[]))
                 AS i(person_id, external_id)
             JOIN enrichment.persons AS p USING (person_id)
+            WHERE p.erased_at IS NULL
             GROUP BY 1
             ORDER BY 1
             ON CONFLICT (person_id, provider) DO UPDATE

@@ -82,10 +82,12 @@ def arm(conn: Connection, call_id: int, lease_seconds: float) -> bool:
                     armed_at = clock_timestamp(),
                     lease_until = clock_timestamp() + make_interval(secs => :lease)
                 WHERE c.call_id = :call_id AND c.state = 'reserved'
-                  AND c.lease_until > clock_timestamp()
+                  AND c.lease_until > clock_timestamp() AND c.erased_at IS NULL
                   AND NOT EXISTS (
                       SELECT 1 FROM enrichment.charge_lines AS l
-                      JOIN enrichment.person_inputs AS i ON i.person_id = l.person_id
+                      JOIN enrichment.persons AS p USING (person_id)
+                      JOIN enrichment.person_inputs AS i
+                        ON i.person_id = coalesce(p.merged_into, p.person_id)
                       WHERE l.call_id = c.call_id
                         AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
                              AND NOT i.personal_email_consent)))
@@ -102,8 +104,13 @@ def withdrawn(conn: Connection, call_id: int) -> bool:
         conn.execute(
             text("""
                 SELECT EXISTS (
+                    SELECT 1 FROM enrichment.calls
+                    WHERE call_id = :call_id AND erased_at IS NOT NULL
+                ) OR EXISTS (
                     SELECT 1 FROM enrichment.charge_lines AS l
-                    JOIN enrichment.person_inputs AS i ON i.person_id = l.person_id
+                    JOIN enrichment.persons AS p USING (person_id)
+                    JOIN enrichment.person_inputs AS i
+                      ON i.person_id = coalesce(p.merged_into, p.person_id)
                     WHERE l.call_id = :call_id
                       AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
                            AND NOT i.personal_email_consent)))
@@ -121,10 +128,12 @@ def arm_again(conn: Connection, call_id: int, lease_seconds: float) -> bool:
                 UPDATE enrichment.calls AS c SET sends = c.sends + 1,
                     lease_until = clock_timestamp() + make_interval(secs => :lease)
                 WHERE c.call_id = :call_id AND c.state = 'in_doubt'
-                  AND c.lease_until < clock_timestamp()
+                  AND c.lease_until < clock_timestamp() AND c.erased_at IS NULL
                   AND NOT EXISTS (
                       SELECT 1 FROM enrichment.charge_lines AS l
-                      JOIN enrichment.person_inputs AS i ON i.person_id = l.person_id
+                      JOIN enrichment.persons AS p USING (person_id)
+                      JOIN enrichment.person_inputs AS i
+                        ON i.person_id = coalesce(p.merged_into, p.person_id)
                       WHERE l.call_id = c.call_id
                         AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
                              AND NOT i.personal_email_consent)))
@@ -244,19 +253,28 @@ def close_or_keep(
 ) -> None:
     """Gives the call the state that its lines imply.
 
-    With lines still held or in doubt it becomes `when_open`; with none it is closed as
-    `when_closed` and what was sent is forgotten. A call whose own reply is still outstanding
-    (`sending`) is left as it is: the reply closes it.
+    With lines still held or in doubt it becomes `when_open`; with lines written off it is written
+    off, and what was sent is kept for a late answer; with none of these it is closed as
+    `when_closed` and what was sent is forgotten. What comes after that changes no state any more.
     """
     conn.execute(
         text("""
             WITH counted AS (
-                SELECT count(*) FILTER (WHERE state IN ('held', 'in_doubt')) AS live
+                SELECT count(*) FILTER (WHERE state IN ('held', 'in_doubt')) AS live,
+                       count(*) FILTER (WHERE state = 'written_off') AS lost
                 FROM enrichment.charge_lines WHERE call_id = :call_id
             ), decided AS (
-                SELECT CASE WHEN live = 0 THEN :when_closed ELSE :when_open END AS state,
-                       live = 0 AND :when_closed <> 'written_off' AS is_over
-                FROM counted
+                SELECT CASE WHEN live > 0 THEN :when_open
+                            WHEN k.state IN ('settled', 'released') THEN k.state
+                            WHEN lost > 0 THEN 'written_off' ELSE :when_closed END AS state,
+                       live = 0 AND lost = 0 AS is_over
+                FROM counted, enrichment.calls AS k WHERE k.call_id = :call_id
+            ), forgotten AS (
+                -- Of somebody who was erased meanwhile: nothing has to be told apart any more.
+                UPDATE enrichment.charge_lines AS l SET external_id = NULL
+                FROM decided AS d, enrichment.persons AS p
+                WHERE d.is_over AND l.call_id = :call_id AND l.external_id IS NOT NULL
+                  AND p.person_id = l.person_id AND p.erased_at IS NOT NULL
             )
             UPDATE enrichment.calls AS c SET
                 state = d.state,

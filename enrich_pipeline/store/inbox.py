@@ -205,13 +205,19 @@ def news_of(conn: Connection, call_id: int) -> list[Delivery]:
 
 
 def mark(conn: Connection, states: dict[int, tuple[str, str | None]]) -> None:
-    """Notes what became of deliveries: delivery -> (state, reason)."""
+    """Notes what became of deliveries: delivery -> (state, reason).
+
+    A body goes where somebody whom it may be about was erased; its hash still tells a repetition.
+    """
     if not states:
         return
     conn.execute(
         text("""
             UPDATE enrichment.inbox AS i SET state = s.state, reason = s.reason,
-                applied_at = clock_timestamp()
+                applied_at = clock_timestamp(),
+                body = CASE WHEN NOT EXISTS (
+                    SELECT 1 FROM enrichment.calls AS c
+                    WHERE c.token_hash = i.token_hash AND c.erased_at IS NOT NULL) THEN i.body END
             FROM unnest(cast(:ids AS bigint[]), cast(:states AS text[]), cast(:reasons AS text[]))
                 AS s(delivery_id, state, reason)
             WHERE i.delivery_id = s.delivery_id

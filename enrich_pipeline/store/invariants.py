@@ -55,6 +55,25 @@ INVARIANTS: dict[str, str] = {
         ) AS l ON l.provider = a.provider AND l.state = a.kind
         WHERE a.kind IN ('held', 'in_doubt', 'written_off') AND a.balance <> coalesce(l.total, 0)
     """,
+    "a day's budget holds what the calls of that day hold": """
+        WITH live AS (
+            SELECT c.spend_date, c.provider, l.state, sum(l.hold_micro) AS micro,
+                   sum(l.hold_usd_micro) AS usd_micro
+            FROM enrichment.charge_lines AS l JOIN enrichment.calls AS c USING (call_id)
+            WHERE l.state IN ('held', 'in_doubt') GROUP BY c.spend_date, c.provider, l.state
+        )
+        SELECT format('%s %s %s: held %s, in doubt %s; lines %s, %s', b.scope, b.key, b.day,
+                      b.held, b.in_doubt, x.held, x.in_doubt)
+        FROM enrichment.budgets AS b
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(amount) FILTER (WHERE state = 'held'), 0) AS held,
+                   coalesce(sum(amount) FILTER (WHERE state = 'in_doubt'), 0) AS in_doubt
+            FROM (
+                SELECT state, CASE b.scope WHEN 'night' THEN usd_micro ELSE micro END AS amount
+                FROM live
+                WHERE spend_date = b.day AND (b.scope = 'night' OR provider = b.key)) AS mine) AS x
+        WHERE (b.held, b.in_doubt) <> (x.held, x.in_doubt)
+    """,
     "a closed call has no open line": """
         SELECT format('call %s', c.call_id) FROM enrichment.calls AS c
         JOIN enrichment.charge_lines AS l USING (call_id)

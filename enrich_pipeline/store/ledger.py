@@ -258,24 +258,32 @@ def open_person_budgets(
 ) -> Mapping[int, int]:
     """Creates the persons' budgets, brings `spent` to the rolling window; returns micro-USD free.
 
-    The persons' rows must be locked by the caller.
+    What is under way for persons that were merged into one counts as its own. A cap that was
+    lowered below what is used takes effect as "nothing more". The persons' rows must be locked.
     """
     rows = conn.execute(
         text("""
             INSERT INTO enrichment.person_budgets AS b (person_id, cap, held, in_doubt, spent)
-            SELECT p.person_id, greatest(:cap, coalesce(s.held + s.in_doubt + s.spent, 0)),
-                   coalesce(s.held, 0), coalesce(s.in_doubt, 0), coalesce(s.spent, 0)
+            SELECT p.person_id, greatest(:cap, s.held + s.in_doubt + s.spent), s.held, s.in_doubt,
+                   s.spent
             FROM unnest(cast(:persons AS bigint[])) AS p(person_id)
-            LEFT JOIN LATERAL (
-                SELECT sum(l.hold_usd_micro) FILTER (WHERE l.state = 'held') AS held,
-                       sum(l.hold_usd_micro) FILTER (WHERE l.state = 'in_doubt') AS in_doubt,
-                       sum(CASE l.state WHEN 'written_off' THEN l.hold_usd_micro
+            CROSS JOIN LATERAL (
+                SELECT coalesce(sum(l.hold_usd_micro)
+                           FILTER (WHERE l.state = 'held'), 0) AS held,
+                       coalesce(sum(l.hold_usd_micro)
+                           FILTER (WHERE l.state = 'in_doubt'), 0) AS in_doubt,
+                       coalesce(sum(CASE l.state WHEN 'written_off' THEN l.hold_usd_micro
                            ELSE least(l.cost_usd_micro, l.hold_usd_micro) END)
-                           FILTER (WHERE l.state IN ('posted', 'written_off')) AS spent
-                FROM enrichment.charge_lines AS l
-                WHERE l.person_id = p.person_id
-                  AND (l.settled_at IS NULL OR l.settled_at > now() - make_interval(days => :days))
-            ) AS s ON true
+                           FILTER (WHERE l.state IN ('posted', 'written_off')), 0) AS spent
+                FROM (
+                    SELECT p.person_id
+                    UNION ALL
+                    SELECT m.person_id FROM enrichment.persons AS m
+                    WHERE m.merged_into = p.person_id
+                ) AS members
+                JOIN enrichment.charge_lines AS l USING (person_id)
+                WHERE l.settled_at IS NULL OR l.settled_at > now() - make_interval(days => :days)
+            ) AS s
             ORDER BY p.person_id
             ON CONFLICT (person_id) DO UPDATE SET cap = excluded.cap, held = excluded.held,
                 in_doubt = excluded.in_doubt, spent = excluded.spent

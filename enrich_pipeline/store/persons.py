@@ -318,6 +318,14 @@ _FOLLOW: Final = (
               select from enrichment.enrichments as s
               where s.person_id = p.merged_into and s.field = e.field
                 and s.state in ('open', 'pending', 'in_doubt'))
+          -- A search goes on only for a row that waits for it and that nothing has answered.
+          and (e.state <> 'open' or exists (
+              select from enrichment.plan_rows as r
+              where r.person_id in (p.person_id, p.merged_into) and r.field = e.field
+                and r.state = 'waiting' and not exists (
+                    select from enrichment.enrichments as s
+                    where s.person_id = p.merged_into and s.field = e.field
+                      and s.state = 'finished' and s.closed_at >= r.planned_at)))
     )
     update enrichment.enrichments as e
     set person_id = m.merged_into, cycle = m.cycle,

@@ -73,11 +73,17 @@ def unread(conn: Connection, call_id: int) -> list[StoredReply]:
 
 
 def mark_read(conn: Connection, call_id: int, settlement: str, anomalies: Sequence[str]) -> None:
-    """Notes that a kept reply was applied, and what was odd about it."""
+    """Notes that a kept reply was applied, and what was odd about it.
+
+    The reply itself goes where somebody whom it may be about was erased.
+    """
     conn.execute(
         text("""
-            UPDATE enrichment.replies SET applied_at = clock_timestamp(), anomalies = :anomalies
-            WHERE call_id = :call_id AND settlement = :settlement
+            UPDATE enrichment.replies AS r SET applied_at = clock_timestamp(),
+                anomalies = :anomalies,
+                responses = CASE WHEN c.erased_at IS NULL THEN r.responses END
+            FROM enrichment.calls AS c
+            WHERE r.call_id = :call_id AND r.settlement = :settlement AND c.call_id = r.call_id
         """),
         {"call_id": call_id, "settlement": settlement, "anomalies": list(anomalies)},
     )

@@ -470,8 +470,10 @@ def expire_blocked(conn: Connection, enrichment_ids: Sequence[int]) -> None:
             UPDATE enrichment.enrichments AS e SET state = 'expired', next_provider = NULL,
                 wait_reason = NULL, closed_at = clock_timestamp()
             WHERE e.enrichment_id = ANY(cast(:ids AS bigint[])) AND e.state = 'open'
-              AND EXISTS (SELECT 1 FROM enrichment.person_inputs AS i
-                          WHERE i.person_id = e.person_id AND i.is_blocked)
+              AND EXISTS (SELECT 1 FROM enrichment.persons AS p
+                          JOIN enrichment.person_inputs AS i
+                            ON i.person_id = coalesce(p.merged_into, p.person_id)
+                          WHERE p.person_id = e.person_id AND i.is_blocked)
         """),
         {"ids": sorted(enrichment_ids)},
     )

@@ -482,18 +482,25 @@ def halves(
     minimum; a provider without a single endpoint gets uneven halves or none.
     """
     bounds = ctx.providers[provider].limits
-    middle = len(stored.items) // 2
+    persons = [item.person.person_id for item in stored.items]
+    known = work.known_persons(conn, persons)
+    # Without whom was blocked, or erased, since: of the latter nothing is left to ask with. Whoever
+    # was merged into another person meanwhile is asked for as that one.
+    items = [
+        item
+        for item in stored.items
+        if (who := known.get(item.person.person_id)) is not None and not who.is_blocked
+    ]
+    middle = len(items) // 2
     smallest = 1 if bounds.single else bounds.minimum
     if middle < smallest:
         return []
-    persons = [item.person.person_id for item in stored.items]
     asked: dict[tuple[int, Field], int] = {
         (f.person_id, f.field): f.enrichment_id
         for f in work.open_fields(conn, provider, tuple(Field), persons)
     }
-    known = work.known_persons(conn, persons)
     wants: list[_Want] = []
-    for item in stored.items:
+    for item in items:
         who = known[item.person.person_id]
         offers = [
             o

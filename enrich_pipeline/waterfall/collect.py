@@ -78,7 +78,9 @@ def _apply_deliveries(conn: Connection, ctx: Context, call_id: int) -> Settled:
             is_final = is_final or reply.disposition is Disposition.ANSWERED
             states[delivery.delivery_id] = ("applied", None)
         elif not reply.answers:
-            states[delivery.delivery_id] = ("quarantined", "no_line_of_this_call")
+            # A reply that is still out may say by which ids the provider speaks of whom.
+            if stored.state not in ("sending", "responded", "in_doubt"):
+                states[delivery.delivery_id] = ("quarantined", "no_line_of_this_call")
         else:
             states[delivery.delivery_id] = _repetition(conn, lines, reply, new)
     if not new:

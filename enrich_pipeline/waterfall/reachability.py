@@ -7,6 +7,7 @@ from functools import cached_property
 import httpx
 from sqlalchemy import Engine
 
+from enrich_pipeline.providers.http import usual_trust
 from enrich_pipeline.store import inbox
 
 _SECONDS = 5.0
@@ -29,7 +30,13 @@ class Reachability:
             inbox.expect_probe(conn, nonce)
         url = f"{self._public_url.rstrip('/')}/webhooks/probe/{nonce}"
         try:
-            httpx.get(url, timeout=_SECONDS, trust_env=False, follow_redirects=False)
+            httpx.get(
+                url,
+                timeout=_SECONDS,
+                verify=usual_trust(),
+                trust_env=False,
+                follow_redirects=False,
+            )
         except httpx.HTTPError:
             return False
         until = time.monotonic() + _SECONDS

@@ -1,7 +1,8 @@
 """Reconciliation: the ledger against what the providers themselves say they charged."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
 
@@ -17,8 +18,9 @@ _DEADLINE_SECONDS = 30.0
 class Reconciliation:
     """One provider, in micro-credits of its unit, since its first balance reading.
 
-    `difference_micro` is what it charged beyond what was posted; None when its balance cannot be
-    read. It is explained when credits held, in doubt or written off cover it.
+    A balance that rose was topped up: then since the reading that showed it. `difference_micro` is
+    what it charged beyond what was posted; None when its balance cannot be read. It is explained
+    when credits held, in doubt or written off cover it.
     """
 
     provider: str
@@ -33,15 +35,25 @@ class Reconciliation:
     explanation: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A balance, and what the ledger had posted by then; in flight is what may be either."""
+
+    balance_micro: int
+    spent_micro: int
+    in_flight_micro: int
+
+
 def first_reading(ctx: Context, provider: str) -> None:
     """Reads the balance before the first credit is spent there, once in the life of a database."""
     with ctx.engine.connect() as conn:
         if _opening(conn, provider) is not None:
             return
+        before = _accounts(conn, provider)
     balance = _balance(ctx.providers[provider], ctx.clients[provider])
     if balance is not None:
         with ctx.engine.begin() as conn:
-            _keep(conn, provider, balance)
+            _keep(conn, provider, balance, before)
 
 
 def reconcile(
@@ -51,6 +63,8 @@ def reconcile(
     rows = []
     for name, api in providers.items():
         terms = policy.providers[name]
+        with engine.connect() as conn:
+            before = _accounts(conn, name)
         with ProviderClient(
             access[name].base_url,
             api.headers(access[name].api_key),
@@ -61,16 +75,25 @@ def reconcile(
         with engine.begin() as conn:
             opening = _opening(conn, name)
             if balance is not None:
-                _keep(conn, name, balance)
+                _keep(conn, name, balance, before)
+                # One that rose is where the comparison begins anew.
+                opening = opening and _opening(conn, name)
             rows.append(_compare(conn, name, api.unit, opening, balance))
     return rows
+
+
+def without_reading(conn: Connection, providers: Sequence[str], since: datetime) -> list[str]:
+    """Those of `providers` whose balance was not read since then."""
+    read = text("SELECT DISTINCT provider FROM enrichment.balance_readings WHERE taken_at > :since")
+    known = set(conn.execute(read, {"since": since}).scalars())
+    return [name for name in providers if name not in known]
 
 
 def _compare(
     conn: Connection,
     provider: str,
     unit: str,
-    opening: tuple[int, int] | None,
+    opening: _Reading | None,
     balance: int | None,
 ) -> Reconciliation:
     accounts = _accounts(conn, provider)
@@ -86,16 +109,17 @@ def _compare(
             else ("the provider's balance cannot be read now")
         )
         return Reconciliation(provider, unit, None, spent, held, in_doubt, lost, None, False, why)
-    first_balance, first_spent = opening
-    charged, posted = first_balance - balance, spent - first_spent
+    charged, posted = opening.balance_micro - balance, spent - opening.spent_micro
     difference = charged - posted
     open_amount = held + in_doubt + lost
     if difference == 0:
         explanation = "equal"
+    elif -opening.in_flight_micro <= difference < 0:
+        explanation = "covered by credits under way when the comparison began"
     elif 0 < difference <= open_amount:
         explanation = "covered by credits held, in doubt or written off"
     elif difference < 0:
-        explanation = "charged less than posted, or the balance was topped up"
+        explanation = "charged less than posted"
     else:
         explanation = "charged more than the ledger knows of"
     return Reconciliation(
@@ -107,7 +131,7 @@ def _compare(
         in_doubt,
         lost,
         difference,
-        0 <= difference <= open_amount,
+        -opening.in_flight_micro <= difference <= open_amount,
         explanation,
     )
 
@@ -120,15 +144,21 @@ def _balance(api: Provider, client: ProviderClient) -> int | None:
     return api.read_balance(response)
 
 
-def _opening(conn: Connection, provider: str) -> tuple[int, int] | None:
+def _opening(conn: Connection, provider: str) -> _Reading | None:
     row = conn.execute(
         text("""
-            SELECT balance_micro, spent_micro FROM enrichment.balance_readings
-            WHERE provider = :provider ORDER BY reading_id LIMIT 1
+            SELECT balance_micro, spent_micro, in_flight_micro FROM (
+                SELECT *,
+                       row_number() OVER w = 1 AS is_first,
+                       balance_micro > lag(balance_micro) OVER w AS is_top_up
+                FROM enrichment.balance_readings WHERE provider = :provider
+                WINDOW w AS (ORDER BY reading_id)
+            ) AS r
+            WHERE is_first OR is_top_up ORDER BY reading_id DESC LIMIT 1
         """),
         {"provider": provider},
     ).one_or_none()
-    return (int(row.balance_micro), int(row.spent_micro)) if row else None
+    return None if row is None else _Reading(**row._mapping)
 
 
 def _accounts(conn: Connection, provider: str) -> dict[str, int]:
@@ -139,8 +169,15 @@ def _accounts(conn: Connection, provider: str) -> dict[str, int]:
     return {r.kind: int(r.balance) for r in rows}
 
 
-def _keep(conn: Connection, provider: str, balance: int) -> None:
+def _keep(conn: Connection, provider: str, balance: int, before: Mapping[str, int]) -> None:
+    """Keeps a balance that was asked for when the ledger stood at `before`.
+
+    Calls may settle while the provider answers: what it had charged by then lies between what was
+    posted before, and all that was posted or may have been charged afterwards.
+    """
     accounts = _accounts(conn, provider)
+    spent = before.get("spent", 0)
+    most = sum(accounts.get(kind, 0) for kind in ("spent", "held", "in_doubt", "written_off"))
     conn.execute(
         text("""
             INSERT INTO enrichment.balance_readings
@@ -150,7 +187,7 @@ def _keep(conn: Connection, provider: str, balance: int) -> None:
         {
             "provider": provider,
             "balance": balance,
-            "spent": accounts.get("spent", 0),
-            "in_flight": accounts.get("held", 0) + accounts.get("in_doubt", 0),
+            "spent": spent,
+            "in_flight": most - spent,
         },
     )

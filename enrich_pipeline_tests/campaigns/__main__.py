@@ -19,7 +19,9 @@ from rich.table import Table
 from .figures import CannotRun, Figures, Scale
 
 CAMPAIGNS = (
+    "scenes",
     "crash",
+    "race",
     "dbcrash",
     "netfault",
     "poison",
@@ -27,6 +29,8 @@ CAMPAIGNS = (
     "webhooks",
     "diskfull",
     "dagster",
+    "model",
+    "mutants",
 )
 """Each is a module of this package with `run(scale: Scale, seed: int) -> Figures`."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from enrich_pipeline.store import invariants
 
@@ -47,6 +48,22 @@ def spending(engine: Engine, sandbox: SandboxProcess) -> list[str]:
     return found
 
 
+def unrecorded(engine: Engine, sandbox: SandboxProcess) -> list[str]:
+    """Requests that arrived at a provider beyond the sends whose intent was written first."""
+    with engine.connect() as conn:
+        intended = {
+            row.provider: int(row.sends)
+            for row in conn.execute(
+                text("select provider, sum(sends) as sends from enrichment.calls group by 1")
+            )
+        }
+    return [
+        f"{provider} got {meter['calls']} requests of {intended.get(provider, 0)} intended ones"
+        for provider, meter in sandbox.meter().items()
+        if meter["calls"] > intended.get(provider, 0)
+    ]
+
+
 def charged_twice(sandbox: SandboxProcess, persons: Mapping[str, int] | None = None) -> list[str]:
     """(human, provider, product, options) that the sandbox charged for twice in one epoch.
 
@@ -60,6 +77,81 @@ def charged_twice(sandbox: SandboxProcess, persons: Mapping[str, int] | None = N
         for row in sandbox.double_charges()
         if max(Counter(row["options"]).values()) > known.get(row["human"], 1)
     ]
+
+
+def asked_again(engine: Engine) -> list[str]:
+    """Products that were asked for again of somebody of whom they had just known nothing."""
+    return _ids(
+        engine,
+        "line {} asks for what was a miss, and nothing new was sent",
+        """
+        select distinct b.line_id from enrichment.charge_lines as a
+        join enrichment.charge_lines as b
+          on (b.person_id, b.provider, b.product, b.options)
+           = (a.person_id, a.provider, a.product, a.options) and b.item_key = a.item_key
+        join enrichment.calls as c on c.call_id = b.call_id
+        where a.verdict in ('not_found', 'other_person') and b.sent_identity <@ a.sent_identity
+          and c.claimed_at > a.answered_at and c.armed_at is not null order by 1
+        """,
+    )
+
+
+_FORBIDDEN = {
+    "a second live purchase": """
+        insert into enrichment.charge_lines (call_id, item_key, person_id, provider, product,
+            fields, state, hold_micro, hold_usd_micro)
+        select call_id, 'twin-' || n, person_id, provider, 'twin', fields, 'held', 0, 0
+        from (select * from enrichment.charge_lines order by line_id limit 1) as l,
+            generate_series(1, 2) as n
+    """,
+    "a second live enrichment": """
+        insert into enrichment.enrichments (person_id, field, cycle, waterfall, next_provider,
+            partition_date, batch)
+        select person_id, 'twin', n, waterfall, 'twin', partition_date, batch
+        from (select * from enrichment.enrichments order by enrichment_id limit 1) as e,
+            generate_series(1, 2) as n
+    """,
+    "a hold beyond the day's budget": "update enrichment.budgets set held = cap - spent + 1",
+    "a hold beyond a person's budget": (
+        "update enrichment.person_budgets set held = cap - spent + 1"
+    ),
+    "less than nothing held": "update enrichment.accounts set balance = -1 where kind = 'held'",
+    "a changed ledger entry": "update enrichment.ledger_entries set amount_micro = 1",
+    "a deleted ledger entry": "delete from enrichment.ledger_entries",
+    "a ledger entry twice": """
+        insert into enrichment.ledger_entries (entry_key, entry_type, provider, debit_account,
+            credit_account, amount_micro, amount_usd_micro, call_id, partition_date, batch)
+        select entry_key, entry_type, provider, debit_account, credit_account, amount_micro,
+            amount_usd_micro, call_id, partition_date, batch
+        from enrichment.ledger_entries order by entry_id limit 1
+    """,
+    "a reply kept twice": """
+        insert into enrichment.replies (call_id, settlement, body_sha256)
+        select call_id, settlement, body_sha256 from enrichment.replies order by reply_id limit 1
+    """,
+}
+
+
+_REFUSALS = frozenset({"23505", "23514", "P0001"})
+"""A unique index, a check, a trigger."""
+
+
+def not_refused(engine: Engine) -> list[str]:
+    """What PostgreSQL itself must refuse, whatever the code above it does, and does not.
+
+    There must have been a purchase; nothing that is tried here stays.
+    """
+    found = []
+    for what, statement in _FORBIDDEN.items():
+        with engine.connect() as conn:
+            try:
+                conn.execute(text(statement))
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) in _REFUSALS:
+                    continue
+                raise
+            found.append(f"{what} is possible")
+    return found
 
 
 def unused_replies(engine: Engine) -> list[str]:
@@ -124,8 +216,10 @@ def all_of(
     """Everything that must hold at rest, whatever went wrong before."""
     return [
         *ledger(engine),
+        *unrecorded(engine, sandbox),
         *spending(engine, sandbox),
         *charged_twice(sandbox, persons),
+        *asked_again(engine),
         *unused_replies(engine),
     ]
 

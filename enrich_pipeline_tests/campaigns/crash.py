@@ -8,16 +8,18 @@ and persons suppressed meanwhile. Then everything is brought to rest, and everyt
 import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from typing import Literal, get_args
 
 from enrich_pipeline.store import person_inputs
 from enrich_pipeline.waterfall import fault_points
 
-from . import checks, schedules, workers
-from .figures import Figures, Scale, Ticker
+from . import checks, lanes, schedules, workers
+from .figures import Figures, Scale
 from .ground import Ground
+from .lanes import PEOPLE, PER_WORLD, Lane, Team
 
 LABELS: tuple[str, ...] = get_args(fault_points.Label)
 _LATE_LABELS: tuple[str, ...] = (
@@ -41,78 +43,30 @@ _AGES = (
     ("leases", "polls", "deadlines", "horizons"),
 )
 _CHANGES = ("personal_email_consent = false", "do_not_enrich = true", "unite", "unite")
-_PER_WORLD = 40
+_FULL = 2000
 _ENOUGH_FOR_ALL = 400
 _ELSEWHERE = {"unsent"}
 """Labels that only a network reaches: see `netfault`."""
-_LONGEST_SECONDS = 12.0
+_LONGEST_SECONDS = 20.0
 
 
 def run(scale: Scale, seed: int) -> Figures:
-    """2,000 schedules in the full form."""
+    """2,000 schedules in the full form, numbered from the seed on."""
     figures = Figures()
-    struck: Counter[str] = Counter()
-    total = scale.of(short=4, full=2000)
-    per_world = min(_PER_WORLD, 2 if total < _PER_WORLD else _PER_WORLD)
-    with Ground(per_world * schedules.PERSONS) as ground:
-        play_all(ground, total, per_world, seed, figures, Schedule, Team, struck)
+    struck: set[str] = set()
+    total = scale.of(short=4, full=_FULL)
+
+    @contextmanager
+    def lane() -> Iterator[Lane]:
+        with Ground(PEOPLE) as ground:
+            yield Lane(ground, lambda team, number: Schedule(team, number, figures, struck))
+
+    lanes.play("crash", range(seed, seed + total), _FULL, figures, lane)
     figures.note("labels struck", f"{len(struck)} of {len(LABELS)}")
-    missed = sorted(set(LABELS) - set(struck) - _ELSEWHERE)
+    missed = sorted(set(LABELS) - struck - _ELSEWHERE)
     if missed and total >= _ENOUGH_FOR_ALL:
         figures.blame("the campaign itself", [f"never struck at {', '.join(missed)}"])
     return figures
-
-
-def play_all(
-    ground: Ground,
-    total: int,
-    per_world: int,
-    seed: int,
-    figures: Figures,
-    kind: "type[Schedule]",
-    team_of: "Callable[[schedules.World], Team]",
-    struck: Counter[str],
-) -> None:
-    """Plays `total` schedules, `per_world` in each world."""
-    ticker = Ticker(figures, total, "schedules")
-    done = 0
-    for number in range(-(-total // per_world)):
-        with schedules.world(ground, number, per_world) as world:
-            team = team_of(world)
-            for batch in range(min(per_world, total - done)):
-                name = f"{seed}/{done}"
-                found = kind(team, batch, name, done, figures, struck).play()
-                fresh = [v for v in dict.fromkeys(found) if v not in team.known]
-                team.known.update(fresh)
-                figures.blame(f"schedule {name} (world {number}, batch {batch})", fresh)
-                done += 1
-                ticker.tick(done)
-            team.dismiss()
-            figures.add("calls", sum(world.lab.sent().values()))
-            figures.add("calls in doubt", checks.doubts(world.lab.engine))
-
-
-class Team:
-    """The workers of one world; those that died are replaced."""
-
-    def __init__(self, world: schedules.World) -> None:
-        self.world = world
-        self._workers: list[workers.Worker] = []
-        self.known: set[str] = set()
-        """Violations that an earlier schedule of this world was blamed for."""
-
-    def take(self, count: int) -> list[workers.Worker]:
-        self._workers = [w for w in self._workers if w.is_alive]
-        while len(self._workers) < count:
-            self._workers.append(self.hire())
-        return self._workers[:count]
-
-    def hire(self) -> workers.Worker:
-        return workers.Worker(self.world.lab)
-
-    def dismiss(self) -> None:
-        for worker in self._workers:
-            worker.kill()
 
 
 class Schedule:
@@ -121,19 +75,13 @@ class Schedule:
     forgiven: tuple[str, ...] = ()
     """Errors by which a drain may end; what it left behind is checked all the same."""
 
-    def __init__(
-        self,
-        team: Team,
-        batch: int,
-        name: str,
-        number: int,
-        figures: Figures,
-        struck: Counter[str],
-    ) -> None:
+    def __init__(self, team: Team, number: int, figures: Figures, struck: set[str]) -> None:
+        """`struck` collects the labels at which workers were struck."""
         self._team, self._world, self._lab = team, team.world, team.world.lab
-        self._batch, self._name, self._number = batch, name, number
-        self._rng = random.Random(name)
+        self._number, self._batch = number, number % PER_WORLD
+        self._rng = random.Random(number)
         self._figures, self._struck = figures, struck
+        self._runs = count(1)
         self._crashes = 0
         self._violations: list[str] = []
         self._threads: list[threading.Thread] = []
@@ -153,10 +101,18 @@ class Schedule:
             schedules.calm(lab)
             self._disturb(self._set_to_work(_LATE_LABELS))
         self._clear_up()
+        # Whatever was left undone, nothing may be half done.
+        self._violations += checks.ledger(lab.engine)
         ambiguous, strikes = schedules.ambiguous_strikes(lab), schedules.all_strikes(lab)
         lab.sandbox.clear_faults()
         try:
-            schedules.come_to_rest(lab, self._batch, self._world.days, patient=rng.random() < 0.5)
+            schedules.come_to_rest(
+                lab,
+                self._batch,
+                self._world.days,
+                patient=rng.random() < 0.5,
+                run=self._team.drain,
+            )
         except Exception as error:  # noqa: BLE001 - a recovery that fails is what is looked for
             self._violations.append(f"recovery: {type(error).__name__}: {error}"[:300])
         self._violations += schedules.at_rest(self._world, self._batch)
@@ -195,7 +151,7 @@ class Schedule:
         today, yesterday = self._world.days
         for place, worker in enumerate(crew):
             days = rng.choice(((today,), (today,), (yesterday,), (today, yesterday)))
-            run_id = f"{self._name}-{place}"
+            run_id = f"{self._number}-{next(self._runs)}"
             worker.give(workers.Job(run_id, days, self._batch, self._strike(labels, place)))
         return crew
 
@@ -243,7 +199,7 @@ class Schedule:
             heard.add(worker.pid)
             self._crashes += 1
             kind, label = worker.struck.split(" ", 1)
-            self._struck[label] += 1
+            self._struck.add(label)
             self._figures.add(f"{kind} at a label")
 
     def _at_random(self, worker: workers.Worker) -> None:

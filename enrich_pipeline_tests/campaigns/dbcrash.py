@@ -8,34 +8,35 @@ import contextlib
 import os
 import signal
 import time
-from collections import Counter
+from collections.abc import Iterator
 
 from sqlalchemy import text
 
 from enrich_pipeline.store import embedded
 
-from . import schedules, workers
-from .crash import LABELS, Schedule, Team, play_all
+from . import lanes, workers
+from .crash import LABELS, Schedule
 from .figures import Figures, Scale
 from .ground import Ground
+from .lanes import PEOPLE, Lane, Team
 
-_PER_WORLD = 15
+_FULL = 150
 _ROUNDS = 3
 _INSIDE = tuple(label for label in LABELS if label.endswith("ing"))
 
 
 def run(scale: Scale, seed: int) -> Figures:
-    """150 schedules in the full form, with at least one restart in each."""
+    """150 schedules in the full form, numbered from the seed on; a restart or more in each."""
     figures = Figures()
-    total = scale.of(short=2, full=150)
-    struck: Counter[str] = Counter()
-    with Ground(min(total, _PER_WORLD) * schedules.PERSONS) as ground:
+    struck: set[str] = set()
+    total = scale.of(short=2, full=_FULL)
 
-        class Outage(_Outage):
-            def _restart(self) -> None:
-                restart(ground)
+    @contextlib.contextmanager
+    def lane() -> Iterator[Lane]:
+        with Ground(PEOPLE) as ground:
+            yield Lane(ground, lambda team, number: _Outage(ground, team, number, figures, struck))
 
-        play_all(ground, total, min(total, _PER_WORLD), seed, figures, Outage, Team, struck)
+    lanes.play("dbcrash", range(seed, seed + total), _FULL, figures, lane)
     figures.note("labels at which sessions were ended", len(struck))
     return figures
 
@@ -51,10 +52,13 @@ def restart(ground: Ground) -> None:
 
 class _Outage(Schedule):
     forgiven = ("OperationalError", "InterfaceError")
-    _due = float("inf")
 
-    def _restart(self) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, ground: Ground, team: Team, number: int, figures: Figures, struck: set[str]
+    ) -> None:
+        super().__init__(team, number, figures, struck)
+        self._ground = ground
+        self._due = float("inf")
 
     def _strike(self, labels: tuple[str, ...], place: int) -> workers.Strike | None:
         rng = self._rng
@@ -81,7 +85,7 @@ class _Outage(Schedule):
         if time.monotonic() > self._due:
             self._due = float("inf")
             self._crashes += len(crew)
-            self._restart()
+            restart(self._ground)
             self._figures.add("restarts of the server")
         elif self._rng.random() < 0.01:
             self._crashes += 1

@@ -1,11 +1,14 @@
 """What a campaign reports: how large it is run, what it counted, what it found broken."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 Value = int | float | str
+BROKEN = "BROKEN  "
+"""Begins the line that says a violation as soon as it is found."""
 
 
 class CannotRun(Exception):
@@ -51,18 +54,24 @@ FULL = Scale(1.0)
 
 @dataclass(slots=True)
 class Figures:
-    """Counts in the order in which they were first mentioned, and every violation in words."""
+    """Counts in the order in which they were first mentioned, and every violation in words.
+
+    May be shared by threads.
+    """
 
     values: dict[str, Value] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, name: str, amount: int = 1) -> None:
         """Counts."""
-        self.values[name] = int(self.values.get(name, 0)) + amount
+        with self._turn:
+            self.values[name] = int(self.values.get(name, 0)) + amount
 
     def at_most(self, name: str, amount: float) -> None:
         """Keeps the largest value seen."""
-        self.values[name] = max(float(self.values.get(name, amount)), amount)
+        with self._turn:
+            self.values[name] = max(float(self.values.get(name, amount)), amount)
 
     def note(self, name: str, value: Value) -> None:
         """Sets a figure that is not a count."""
@@ -72,7 +81,7 @@ class Figures:
         """Keeps violations, each with where it happened (a schedule's seed, say), and says so."""
         for violation in violations:
             self.violations.append(f"{where}: {violation}")
-            print(self.violations[-1], file=sys.stderr, flush=True)
+            print(f"{BROKEN}{self.violations[-1]}", file=sys.stderr, flush=True)
 
 
 class Ticker:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import text
+from sqlalchemy import URL, text
 
 from enrich_pipeline.store import connection, embedded, migrate
 
@@ -17,6 +18,8 @@ from ..support.lab import Bench, Lab
 
 _TEMPLATE = "campaign_template"
 _MEMORY_BYTES = 2 * 1024**3
+_MIGRATING = threading.Lock()
+"""Alembic keeps what it works on in globals."""
 
 
 class Ground:
@@ -30,10 +33,16 @@ class Ground:
     def __enter__(self) -> "Ground":
         self.server = embedded.start(self.home / "db").set(database="postgres")
         # What a killed process committed survives without it; only a power cut would not.
-        self._administer("alter system set fsync = off", "select pg_reload_conf()")
+        # And nobody writes for others: a commit that did not wait for that dies with the server.
+        self._administer(
+            "alter system set fsync = off",
+            "alter system set wal_writer_delay = '10s'",
+            "select pg_reload_conf()",
+        )
         self._administer(f"create database {_TEMPLATE}")
         engine = connection.create_engine(self.server.set(database=_TEMPLATE))
-        migrate.upgrade(engine)
+        with _MIGRATING:
+            migrate.upgrade(engine)
         engine.dispose()
         (self.home / "bench").mkdir()
         self.bench = Bench(self.home / "bench", people=self._people)
@@ -52,11 +61,19 @@ class Ground:
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[Lab]:
         """A lab on a fresh database, which is dropped in the end."""
+        with (
+            self.database() as database,
+            self.bench.lab(database, own, shares, environment) as lab,
+        ):
+            yield lab
+
+    @contextmanager
+    def database(self) -> Iterator[URL]:
+        """A fresh, migrated database, which is dropped in the end."""
         name = f"campaign_{next(self._numbers)}"
         self._administer(f"create database {name} template {_TEMPLATE} strategy file_copy")
         try:
-            with self.bench.lab(self.server.set(database=name), own, shares, environment) as lab:
-                yield lab
+            yield self.server.set(database=name)
         finally:
             self._administer(f"drop database {name} with (force)")
 

@@ -5,7 +5,6 @@ The workers reach both through proxies of this campaign; whoever checks does not
 
 import functools
 import random
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,33 +12,35 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from ..support.sandbox import PROVIDERS
-from . import schedules, workers
-from .crash import Schedule, Team, play_all
+from . import lanes, schedules, workers
+from .crash import Schedule
 from .figures import Figures, Scale
 from .ground import Ground
+from .lanes import PEOPLE, Lane, Team
 from .proxy import FAIR, Proxy, Weather
 
-_PER_WORLD = 20
+_FULL = 300
 
 
 def run(scale: Scale, seed: int) -> Figures:
-    """300 schedules in the full form."""
+    """300 schedules in the full form, numbered from the seed on."""
     figures = Figures()
-    total = scale.of(short=3, full=300)
-    struck: Counter[str] = Counter()
-    with (
-        Ground(min(total, _PER_WORLD) * schedules.PERSONS) as ground,
-        _proxies(ground, seed) as (internet, cable),
-    ):
+    struck: set[str] = set()
+    total = scale.of(short=3, full=_FULL)
 
-        class Storm(_Storm):
-            proxies = (internet, cable)
+    @contextmanager
+    def lane() -> Iterator[Lane]:
+        with Ground(PEOPLE) as ground, _proxies(ground, seed) as (internet, cable):
+            yield Lane(
+                ground,
+                lambda team, number: _Storm((internet, cable), team, number, figures, struck),
+                functools.partial(_Remote, internet, cable),
+            )
+            for name, proxy in (("providers", internet), ("database", cable)):
+                for kind, times in sorted(proxy.struck.items()):
+                    figures.add(f"{name}: {kind}", times)
 
-        hire = functools.partial(_Remote, internet, cable)
-        play_all(ground, total, min(total, _PER_WORLD), seed, figures, Storm, hire, struck)
-        for name, proxy in (("providers", internet), ("database", cable)):
-            for kind, times in sorted(proxy.struck.items()):
-                figures.add(f"{name}: {kind}", times)
+    lanes.play("netfault", range(seed, seed + total), _FULL, figures, lane)
     return figures
 
 
@@ -80,10 +81,22 @@ class _Remote(Team):
 
 class _Storm(Schedule):
     forgiven = ("OperationalError", "InterfaceError")
-    proxies: tuple[Proxy, Proxy]
+
+    def __init__(
+        self,
+        proxies: tuple[Proxy, Proxy],
+        team: Team,
+        number: int,
+        figures: Figures,
+        struck: set[str],
+    ) -> None:
+        super().__init__(team, number, figures, struck)
+        self._proxies = proxies
+        self._lost = 0
+        self._before = (0, 0)
 
     def _set_to_work(self, labels: tuple[str, ...]) -> list[workers.Worker]:
-        internet, cable = self.proxies
+        internet, cable = self._proxies
         self._before = (internet.struck["broken"], cable.struck["broken"])
         crew = super()._set_to_work(labels)
         internet.weather = draw(self._rng, rough=0.12)
@@ -99,7 +112,7 @@ class _Storm(Schedule):
 
     def _disturb(self, crew: list[workers.Worker]) -> None:
         super()._disturb(crew)
-        internet, cable = self.proxies
+        internet, cable = self._proxies
         internet.weather = cable.weather = FAIR
         lost, cut = internet.struck["broken"], cable.struck["broken"]
         self._lost += lost - self._before[0]
@@ -108,9 +121,6 @@ class _Storm(Schedule):
 
     def _broken(self) -> int:
         return self._lost
-
-    _lost = 0
-    _before = (0, 0)
 
 
 def draw(rng: random.Random, *, rough: float) -> Weather:

@@ -5,7 +5,7 @@ it. Recovery is what an operator's next nights are: new processes, and clocks th
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +22,7 @@ from .ground import Ground
 
 IN_FLIGHT = 2
 """Calls that one process has under way at most (`concurrency` of every provider)."""
-PERSONS = 9
+PERSONS = 6
 """Persons per schedule on average."""
 TIMEOUT_SECONDS = 3.0
 
@@ -79,7 +79,7 @@ def configuration(number: int, batches: int) -> dict[str, Any]:
         name: {
             "concurrency": IN_FLIGHT,
             "batch_size": 3,
-            "await_seconds": 0.4,
+            "await_seconds": 0.15,
             "timeout_seconds": TIMEOUT_SECONDS,
         }
         for name in PROVIDERS
@@ -217,8 +217,13 @@ def drain(lab: Lab, batch: int, days: Sequence[date]) -> None:
                 waterfall.attempt(Partition(day, batch), provider)
 
 
-def live_calls(lab: Lab) -> int:
-    return int(lab.one("select count(*) from enrichment.calls where closed_at is null"))
+def live_calls(lab: Lab, state: str = "%") -> int:
+    return int(
+        lab.one(
+            "select count(*) from enrichment.calls where closed_at is null and state like :state",
+            state=state,
+        )
+    )
 
 
 def open_fields(lab: Lab) -> int:
@@ -230,43 +235,76 @@ def open_fields(lab: Lab) -> int:
     )
 
 
-def come_to_rest(lab: Lab, batch: int, days: Sequence[date], *, patient: bool) -> None:
+def come_to_rest(
+    lab: Lab,
+    batch: int,
+    days: Sequence[date],
+    *,
+    patient: bool,
+    run: Callable[[int, Sequence[date]], None] | None = None,
+) -> None:
     """Drains and lets time pass until nothing is under way; `patient` waits for late webhooks.
 
-    Without it they arrive after their calls were written off.
+    Without it they arrive after their calls were written off. `run` drains a batch of some dates,
+    in another process say.
     """
+
+    def drain_again() -> None:
+        unfinished = _unfinished_days(lab, batch)
+        waiting = [day for day in days if day in unfinished] or days[:1]
+        if run is None:
+            drain(lab, batch, waiting)
+        else:
+            run(batch, waiting)
+
     if patient:
         lab.sandbox.wait_for_deliveries()
     calm(lab)
-    drain(lab, batch, days)
-    for clocks in (
-        ("leases", "polls"),
-        ("leases", "polls", "deadlines"),
-        ("leases", "horizons"),
-        ("leases", "polls", "deadlines", "horizons"),
+    drain_again()
+    for clocks, state in (
+        (("leases", "polls"), "%"),
+        (("leases", "polls", "deadlines"), "accepted"),
+        (("leases", "horizons"), "in_doubt"),
+        (("leases", "polls", "deadlines", "horizons"), "%"),
     ):
-        if not live_calls(lab):
-            break
-        advance(lab, *clocks)
-        drain(lab, batch, days)
-    lab.sandbox.wait_for_deliveries()
+        if live_calls(lab, state):
+            advance(lab, *clocks)
+            drain_again()
     for _ in range(4):
+        lab.sandbox.wait_for_deliveries()
+        if not _unfinished_days(lab, batch):
+            return
         # The next night's planning gives survivors what finished under persons merged away.
         lab.plan()
-        drain(lab, batch, days)
-        if not live_calls(lab) and not _waiting_for_a_turn(lab, batch):
-            return
-        lab.sandbox.wait_for_deliveries()
         advance(lab, "leases", "polls", "deadlines", "horizons")
+        drain_again()
 
 
-def _waiting_for_a_turn(lab: Lab, batch: int) -> int:
-    return int(
-        lab.one(
-            "select count(*) from enrichment.enrichments where state = 'open' and batch = :b",
-            b=batch,
-        )
+_WAITING_ROWS = """
+    select r.partition_date from enrichment.plan_rows as r
+    join enrichment.persons as p using (person_id)
+    where r.state = 'waiting' and r.batch = :batch and not exists (
+        -- What its own date has answered is closed when that is published.
+        select 1 from enrichment.enrichments as e
+        where e.person_id in (p.person_id, p.merged_into) and e.field = r.field
+          and e.partition_date = r.partition_date and e.closed_at >= r.planned_at)
+"""
+
+
+def _unfinished_days(lab: Lab, batch: int) -> set[date]:
+    """Dates on which a run of this batch would bring something further."""
+    rows = lab.sql(
+        f"""
+        {_WAITING_ROWS}
+        union select partition_date from enrichment.enrichments
+        where state in ('open', 'pending', 'in_doubt') and batch = :batch
+        union select partition_date from enrichment.calls
+        where closed_at is null or (provider, token_hash) in (
+            select provider, token_hash from enrichment.inbox where state = 'new')
+        """,  # noqa: S608
+        batch=batch,
     )
+    return {day for (day,) in rows}
 
 
 def at_rest(world: World, batch: int) -> list[str]:

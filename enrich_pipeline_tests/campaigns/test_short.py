@@ -10,13 +10,17 @@ import pytest
 from .figures import SHORT, CannotRun, Figures
 
 SEEDS = {
+    "scenes": 1,
     "crash": 1,
+    "race": 1,
     "dbcrash": 1,
     "netfault": 1,
     "poison": 1,
     "fuzz": 1,
     "webhooks": 1,
     "diskfull": 1,
+    "model": 1,
+    "mutants": 1,
 }
 
 

@@ -1,7 +1,7 @@
 """Persons that last: joined, merged, parted, and what may be sent of each."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -129,6 +129,35 @@ def enrichment(engine: Engine, person_id: int, state: str, cycle: int = 1) -> in
         )
 
 
+def row_waits(engine: Engine, person_id: int, planned_at: datetime, batch: int = 0) -> None:
+    """The person's phone, of contact 2, is planned and waits."""
+    with engine.begin() as conn:
+        conn.execute(
+            text("""
+                insert into enrichment.plan_nights
+                    (partition_date, as_of, contacts_cap, batches) values (:day, now(), 1, 4)
+            """),
+            {"day": DAY},
+        )
+        rows.insert(
+            conn,
+            "plan_rows",
+            [
+                {
+                    "partition_date": DAY,
+                    "contact_id": "2",
+                    "person_id": person_id,
+                    "field": "phone",
+                    "reason": "missing",
+                    "rank": 1,
+                    "batch": batch,
+                    "state": "waiting",
+                    "planned_at": planned_at,
+                }
+            ],
+        )
+
+
 def test_contacts_that_share_a_screened_identifier_are_one_person(engine: Engine) -> None:
     add(
         engine,
@@ -185,31 +214,7 @@ def test_what_was_bought_follows_a_merge_and_what_is_under_way_finishes_where_it
     bought(engine, young, {"work_email": "ada@acme.org"}, line_id=1)
     bought(engine, young, {}, line_id=2, product="mobile", state="held", verdict=None)
     pending = enrichment(engine, young, "pending")
-    with engine.begin() as conn:
-        conn.execute(
-            text("""
-                insert into enrichment.plan_nights
-                    (partition_date, as_of, contacts_cap, batches) values (:day, now(), 1, 4)
-            """),
-            {"day": DAY},
-        )
-        rows.insert(
-            conn,
-            "plan_rows",
-            [
-                {
-                    "partition_date": DAY,
-                    "contact_id": "2",
-                    "person_id": young,
-                    "field": "phone",
-                    "reason": "missing",
-                    "rank": 1,
-                    "batch": 3,
-                    "state": "waiting",
-                    "planned_at": NOW,
-                }
-            ],
-        )
+    row_waits(engine, young, NOW, batch=3)
     add(engine, contact("3", email="ada@acme.org", lance_person_id=LANCE))
     assert rows_of(
         engine, "select line_id, person_id from enrichment.charge_lines order by line_id"
@@ -249,9 +254,25 @@ def test_open_work_of_a_merged_person_moves_or_ends(
     for states, contact_id in ((of_old, "1"), (of_young, "2")):
         for state in states:
             enrichment(engine, person_of(engine, contact_id), state)
+    row_waits(engine, person_of(engine, "2"), datetime.now(UTC))
     add(engine, contact("3", email="ada@acme.org", lance_person_id=LANCE))
     found = rows_of(engine, "select person_id, cycle, state from enrichment.enrichments")
     assert sorted((who[p], cycle, state) for p, cycle, state in found) == expected
+
+
+@pytest.mark.parametrize(("is_planned", "of_old"), [(False, ()), (True, ("finished",))])
+def test_open_work_of_a_merged_person_ends_unless_an_unanswered_row_waits_for_it(
+    engine: Engine, is_planned: bool, of_old: Sequence[str]
+) -> None:
+    add(engine, contact("1", email="ada@acme.org"), contact("2", lance_person_id=LANCE))
+    if is_planned:
+        row_waits(engine, person_of(engine, "2"), datetime.now(UTC))
+    for state in of_old:
+        enrichment(engine, person_of(engine, "1"), state)
+    ended = enrichment(engine, person_of(engine, "2"), "open")
+    add(engine, contact("3", email="ada@acme.org", lance_person_id=LANCE))
+    state = "select state from enrichment.enrichments where enrichment_id = :e"
+    assert rows_of(engine, state, e=ended) == [("expired",)]
 
 
 def test_contradiction_that_comes_later_parts_a_person(engine: Engine) -> None:

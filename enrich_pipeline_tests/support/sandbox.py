@@ -22,6 +22,9 @@ AUTH = {
 }
 """The header and a value that every sandbox without --api-key accepts."""
 
+_UP_WITHIN_SECONDS = 90.0
+"""Long: campaigns and test processes share a machine."""
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -59,7 +62,7 @@ class SandboxProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "enrich_pipeline.sandbox", "--port", str(self.port)]
         self.process = subprocess.Popen([*command, *self.arguments], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + _UP_WITHIN_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the sandbox ended with status {self.process.returncode}")
@@ -68,7 +71,7 @@ class SandboxProcess:
                     return
             time.sleep(0.05)
         self.stop()
-        raise RuntimeError("the sandbox did not start within 20 seconds")
+        raise RuntimeError(f"the sandbox did not start within {_UP_WITHIN_SECONDS:.0f} seconds")
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -125,3 +125,14 @@ def test_reconciliation_says_equal_explained_and_unexplained(open_lab: Open) -> 
     ).raise_for_status()
     row = lab.reconcile()["prospeo"]
     assert (row.difference_micro, row.is_explained) == (1_000_000, False)
+
+
+def test_a_balance_that_was_topped_up_is_compared_from_there_on(open_lab: Open) -> None:
+    lab = open_lab(only({"profile": ["prospeo"]}))
+    lab.night(contacts(range(5)))
+    lab.sandbox.balance(2_000_000_000_000_000, "prospeo")
+    row = lab.reconcile()["prospeo"]
+    assert (row.charged_micro, row.posted_micro, row.explanation) == (0, 0, "equal")
+    lab.night(contacts(range(5, 8)))
+    row = lab.reconcile()["prospeo"]
+    assert (row.charged_micro, row.difference_micro, row.is_explained) == (3_000_000, 0, True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enrich_pipeline.domain.batching import call_sizes
 from enrich_pipeline.domain.chain import op_chain, op_names
-from enrich_pipeline.domain.credit import divide
+from enrich_pipeline.domain.credit import divide, usd_micro
 from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.policy import ReusePolicy
 from enrich_pipeline.domain.posting import (
@@ -143,7 +143,7 @@ def test_a_calls_hold_is_always_posted_released_doubted_written_off_or_still_hel
     data: st.DataObject,
 ) -> None:
     holds = data.draw(st.lists(st.integers(0, 10**8), min_size=1, max_size=6))
-    dollars = [hold * RATE // 10**6 for hold in holds]
+    dollars = [usd_micro(hold, RATE) for hold in holds]
     states = dict.fromkeys(range(len(holds)), LineState.HELD)
     books = Books()
     if sum(holds):
@@ -181,6 +181,8 @@ def test_a_calls_hold_is_always_posted_released_doubted_written_off_or_still_hel
         assert balances[Account.IN_DOUBT] == by_state[LineState.IN_DOUBT]
         assert balances[Account.WRITTEN_OFF] == by_state[LineState.WRITTEN_OFF]
         assert balances[Account.SPENT] == paid
+        for place, state in enumerate((LineState.HELD, LineState.IN_DOUBT)):
+            assert night[place] == sum(dollars[i] for i, s in states.items() if s is state)
         assert min(night) >= 0
         assert sum(night) <= sum(dollars)
 

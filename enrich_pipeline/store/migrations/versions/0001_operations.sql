@@ -72,7 +72,7 @@ CREATE TABLE enrichment.persons (
     merged_into bigint REFERENCES enrichment.persons,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX persons_merged ON enrichment.persons (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX persons_merged ON enrichment.persons (merged_into) INCLUDE (person_id) WHERE merged_into IS NOT NULL;
 
 CREATE TABLE enrichment.contacts (
     contact_id                 text PRIMARY KEY,
@@ -283,6 +283,7 @@ CREATE TABLE enrichment.skips (
     recorded_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (partition_date, person_id, field, provider)
 );
+CREATE INDEX skips_person ON enrichment.skips (person_id);
 
 -- ---------------------------------------------------------------------------------------------
 -- calls: the unit of doubt for sending; charge lines: the unit of settlement
@@ -353,6 +354,7 @@ CREATE TABLE enrichment.charge_lines (
 CREATE UNIQUE INDEX charge_lines_active ON enrichment.charge_lines (person_id, provider, product, options)
     WHERE state IN ('held', 'in_doubt');
 CREATE INDEX charge_lines_memory ON enrichment.charge_lines (person_id, provider, product);
+CREATE INDEX charge_lines_other_person ON enrichment.charge_lines (answered_at) WHERE verdict = 'other_person';
 COMMENT ON COLUMN enrichment.charge_lines.external_id IS 'By which id the provider speaks of this person in later results of this call, right or wrong';
 COMMENT ON COLUMN enrichment.charge_lines.sent_identity IS 'identity_hash() of the identifying inputs that were sent: a known miss holds while nothing new is known';
 
@@ -380,9 +382,11 @@ CREATE TABLE enrichment.attempts (
 );
 CREATE UNIQUE INDEX attempts_try ON enrichment.attempts (enrichment_id, provider, try) WHERE outcome <> 'reused';
 CREATE UNIQUE INDEX attempts_reused ON enrichment.attempts (partition_date, person_id, field) WHERE outcome = 'reused';
+CREATE INDEX attempts_answered ON enrichment.attempts (enrichment_id) WHERE outcome IN ('found', 'reused');
 CREATE INDEX attempts_line ON enrichment.attempts (line_id);
 CREATE INDEX attempts_call ON enrichment.attempts (call_id);
 CREATE INDEX attempts_partition ON enrichment.attempts (partition_date, batch);
+CREATE INDEX attempts_person ON enrichment.attempts (person_id);
 
 CREATE TABLE enrichment.replies (
     reply_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -437,13 +441,16 @@ CREATE TABLE enrichment.observations (
     recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     is_winner      boolean NOT NULL DEFAULT false,
     rejected_reason text,
+    won_at         timestamptz,
     erased_at      timestamptz,
     CHECK (value IS NOT NULL OR erased_at IS NOT NULL)
 -- The merge judges every row once, soon after it came: half a page free keeps that off the indexes,
--- as long as none of them names is_winner or rejected_reason.
+-- as long as none of them names is_winner, rejected_reason or won_at.
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX observations_once ON enrichment.observations (line_id, attribute, md5(value));
 CREATE INDEX observations_person ON enrichment.observations (person_id, attribute);
+CREATE INDEX observations_recorded_at ON enrichment.observations USING brin (recorded_at);
+COMMENT ON COLUMN enrichment.observations.won_at IS 'When it first became the value of a contact; stays when it loses that place';
 COMMENT ON COLUMN enrichment.observations.line_id IS 'Attributes of one line were reported together: a profile is won as one unit';
 
 CREATE TABLE enrichment.anomalies (
@@ -486,6 +493,7 @@ CREATE TABLE enrichment.ledger_entries (
 );
 CREATE INDEX ledger_entries_call ON enrichment.ledger_entries (call_id);
 CREATE INDEX ledger_entries_partition ON enrichment.ledger_entries (partition_date, batch);
+CREATE INDEX ledger_entries_occurred_at ON enrichment.ledger_entries USING brin (occurred_at);
 
 CREATE FUNCTION enrichment.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

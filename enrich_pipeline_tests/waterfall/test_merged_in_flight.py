@@ -1,0 +1,88 @@
+"""Rules of calls that are under way while two of their persons turn out to be one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from enrich_pipeline.providers.protocol import HttpResponse
+from enrich_pipeline.store import ledger
+from enrich_pipeline.waterfall import send
+from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
+from enrich_pipeline.waterfall.context import Context
+from enrich_pipeline.waterfall.engine import Partition
+
+from ..support.lab import Lab, contact, impatient, only
+from .conftest import Open
+
+LATER = "2026-02-01T00:00:00Z"
+CONSENTS = {"personal_email_consent": "true"}
+
+
+@contextmanager
+def claimed(lab: Lab, provider: str) -> Iterator[tuple[Context, list[Claimed]]]:
+    """What is claimed for both contacts of human 0, who are two persons until `unite`."""
+    lab.load([contact(0, linkedin_url="", **CONSENTS)])
+    lab.load([contact(0, contact_id="d0000", email="", lance_person_id="", **CONSENTS)])
+    lab.plan()
+    partition = Partition(lab.today, 0)
+    with lab.waterfall() as waterfall:
+        waterfall.reuse(partition)
+    with lab.context() as ctx:
+        yield (
+            ctx,
+            claim(ctx, partition, provider, Cursor(), 2, receiver_ready=True, last_chance=True),
+        )
+
+
+def unite(lab: Lab, **changes: str) -> None:
+    """The first contact is completed: it has the second one's profile."""
+    lab.load([contact(0, updated_at=LATER, **(CONSENTS | changes))])
+    assert lab.one("select count(*) from enrichment.persons where merged_into is null") == 1
+
+
+def test_a_survivor_who_withdraws_is_not_asked_for_by_the_call_of_the_merged_person(
+    open_lab: Open,
+) -> None:
+    own = only({"work_email": ["agntdata"]})
+    lab = open_lab({**own, "providers": {"agntdata": {"batch_size": 1}}})
+    with claimed(lab, "agntdata") as (ctx, calls):
+        unite(lab, do_not_enrich="true")
+        for call in calls:
+            sent = send.send(ctx, Partition(lab.today, 0), call, impatient)
+            assert sent.stopped_reason == "withdrawn"
+    assert lab.sandbox.requests()["agntdata"]["count"] == 0
+
+
+def test_a_refused_call_is_halved_without_whom_was_merged_meanwhile(open_lab: Open) -> None:
+    lab = open_lab(only({"work_email": ["agntdata"]}))
+    with claimed(lab, "agntdata") as (ctx, (call,)):
+        assert call.persons == 2
+        unite(lab)
+        refusal = b'{"success": false, "error": {"code": "VALIDATION_ERROR"}}'
+        lab.sql("update enrichment.calls set state = 'sending', sends = 1, armed_at = now()")
+        send.store(ctx, call.call_id, "submit", [HttpResponse(400, {}, refusal)])
+        send.settle_stored(ctx, Partition(lab.today, 0), call.call_id)
+    assert lab.states("agntdata") == {"released": 1}
+    lab.plan()
+    lab.drain()
+    assert lab.sandbox.meter()["agntdata"]["records"] == 1
+    lab.assert_exact()
+
+
+def test_what_is_under_way_for_a_merged_person_uses_the_budget_of_the_survivor(
+    open_lab: Open,
+) -> None:
+    lab = open_lab(only({"work_email": ["agntdata"]}))
+    with claimed(lab, "agntdata"):
+        unite(lab)
+        survivor = lab.one("select person_id from enrichment.persons where merged_into is null")
+        with lab.engine.begin() as conn:
+            free = ledger.open_person_budgets(conn, [survivor], 100_000, 365)
+    assert free == {survivor: 80_000}
+
+
+def test_a_person_budget_below_what_is_used_buys_nothing_more(open_lab: Open) -> None:
+    lab = open_lab(only({"work_email": ["prospeo"]}))
+    lab.night([contact(1)])
+    person = lab.one("select person_id from enrichment.persons")
+    with lab.engine.begin() as conn:
+        assert ledger.open_person_budgets(conn, [person], 5_000, 365) == {person: 0}
