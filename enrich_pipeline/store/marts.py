@@ -9,7 +9,7 @@ from datetime import date
 
 from sqlalchemy import Connection, text
 
-from enrich_pipeline.store import locks
+from enrich_pipeline.store import locks, scorecard
 
 UNASSIGNED = "unassigned"
 """The field of cost that a provider charged and that belongs to no charge line."""
@@ -54,6 +54,7 @@ def refresh(conn: Connection, dates: Sequence[date]) -> None:
     locks.hold(conn, locks.MARTS)
     _refresh_provider_daily(conn, dates)
     _refresh_refresh_daily(conn, dates)
+    scorecard.refresh(conn, dates)
 
 
 def _refresh_provider_daily(conn: Connection, dates: Sequence[date]) -> None:

@@ -2,7 +2,8 @@
 
 Which value wins is specified in `domain/merge.py`, for one contact in plain Python; the statement
 below says the same for thousands of contacts at once, and a property test holds the two together.
-When contacts are merged, and what else a night writes, is decided by the callers.
+When contacts are merged, and what else a night writes, is decided by the callers; how a change
+becomes a version and its rows in `analytics.fct_contact_changes` is in `store/history.py`.
 """
 
 import json
@@ -15,7 +16,8 @@ from sqlalchemy import Connection, TextClause, text
 from enrich_pipeline.domain.enrichment import ATTRIBUTES, Field
 from enrich_pipeline.domain.merge import CRM, CRM_RANK, OTHER_PROVIDER_RANK, source_rank
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.store import locks
+from enrich_pipeline.store import history, locks
+from enrich_pipeline.store.history import VALUES
 
 REASONS: Final = (
     "older",
@@ -27,22 +29,10 @@ REASONS: Final = (
     "crm_kept",
     "locked",
     "no_consent",
+    "no_contact",
     "invalid",
 )
 """Why an observation lost. Any other reason was set when the answer was stored, and excludes it."""
-
-_VALUES: Final = (
-    "person_id", "first_name", "last_name", "full_name",
-    "work_email", "work_email_status", "work_email_source", "work_email_observed_at",
-    "is_work_email_outdated",
-    "phone", "phone_status", "phone_source", "phone_observed_at",
-    "personal_email", "personal_email_status", "personal_email_source",
-    "personal_email_observed_at",
-    "job_title", "company_name", "company_domain", "linkedin_url", "location", "country_code",
-    "profile_status", "profile_source", "profile_observed_at",
-    "is_suppressed",
-)  # fmt: skip
-"""Columns that make a version: a change of any of them is a new row of the history."""
 
 
 def remerge(conn: Connection, policy: Policy, contact_ids: Sequence[str], now: datetime) -> int:
@@ -62,17 +52,14 @@ def remerge(conn: Connection, policy: Policy, contact_ids: Sequence[str], now: d
     conn.execute(text("set local plan_cache_mode = force_custom_plan"))
     conn.execute(text("set local jit = off"))
     ids = list(conn.execute(_LOCK, {"ids": list(contact_ids)}).scalars())
-    now_and = {"now": now}
-    conn.execute(_REMOVE, {"ids": ids, **now_and})
-    parameters = {"ids": ids, **_parameters(policy)}
+    parameters = {"ids": ids, "now": now, **_parameters(policy)}
+    conn.execute(_REMOVE, parameters)
+    conn.execute(_LEFT_ALONE, parameters)
+    history.prepare(conn)
     for statement in _GATHER:
         conn.execute(statement, parameters)
-    changed = conn.execute(_MERGE, parameters).all()
-    if changed:
-        versions = json.dumps([{"id": row.contact_id, "fields": row.changed} for row in changed])
-        conn.execute(_CLOSE, {"versions": versions, **now_and})
-        conn.execute(_OPEN, {"versions": versions, **now_and})
-    return len(changed)
+    conn.execute(_MERGE, parameters)
+    return history.write(conn, now)
 
 
 def _parameters(policy: Policy) -> dict[str, object]:
@@ -99,18 +86,17 @@ def _parameters(policy: Policy) -> dict[str, object]:
 
 
 def _statement(template: str) -> TextClause:
-    """Write the lists of columns into a statement, from the one list above."""
+    """Write the lists of columns into a statement, from the one list of the history."""
     differs = ", ".join(
         f"case when m.{c} is distinct from coalesce(d.{c}, false) then '{c}' end"
         if c.startswith("is_")
         else f"case when m.{c} is distinct from d.{c} then '{c}' end"
-        for c in _VALUES
+        for c in VALUES
     )
     lists = {
-        "<columns>": ", ".join(_VALUES),
-        "<m.columns>": ", ".join(f"m.{c}" for c in _VALUES),
-        "<d.columns>": ", ".join(f"d.{c}" for c in _VALUES),
-        "<assignments>": ", ".join(f"{c} = excluded.{c}" for c in _VALUES),
+        "<columns>": ", ".join(VALUES),
+        "<m.columns>": ", ".join(f"m.{c}" for c in VALUES),
+        "<assignments>": ", ".join(f"{c} = excluded.{c}" for c in VALUES),
         "<differs>": differs,
     }
     for name, columns in lists.items():
@@ -154,6 +140,30 @@ _REMOVE: Final = text("""
     set valid_to = greatest(cast(:now as timestamptz), h.valid_from + interval '1 microsecond')
     from gone
     where h.contact_id = gone.contact_id and h.is_current
+""")
+
+# Values of persons whose last contact left, or went over to another person.
+_LEFT_ALONE: Final = text("""
+    with concerned as (
+        select person_id from enrichment.contacts where contact_id = any(cast(:ids as text[]))
+        union
+        select person_id from enrichment.contact_persons
+        where contact_id = any(cast(:ids as text[]))
+    ), alone as (
+        select person_id from concerned as p
+        where not exists (
+            select from enrichment.contacts as c
+            where c.person_id = p.person_id and c.removed_at is null)
+          and not exists (
+            select from enrichment.persons as m
+            join enrichment.contacts as c on c.person_id = m.person_id
+            where m.merged_into = p.person_id and c.removed_at is null)
+    )
+    update enrichment.observations as o
+    set is_winner = false, rejected_reason = 'no_contact'
+    from alone
+    where o.person_id = alone.person_id and o.erased_at is null
+      and (o.is_winner or o.rejected_reason is null)
 """)
 
 # Gathered into tables of their own and analyzed: rows of a moment ago have no statistics, and the
@@ -207,6 +217,8 @@ create temp table merging_observed on commit drop as
         o.observed_at,
         o.is_winner,
         o.rejected_reason,
+        o.won_at,
+        o.call_id,
         o.attribute in ('job_title', 'company_name', 'company_domain', 'location') as is_unit,
         o.status <> 'invalid' and o.value ~ '[^[:space:]]' as is_usable,
         case
@@ -241,7 +253,8 @@ create temp table merging_answers on commit drop as
     )
 )
 
-_MERGE: Final = _statement("""
+_MERGE: Final = _statement(
+    """
 -- profiles: one unit per reply, and the CRM's own
 with parts as (
     select distinct on (line_id, attribute, root) *
@@ -333,6 +346,8 @@ with parts as (
         max(standing) filter (where place = 1) as standing,
         max(fullness) filter (where place = 1) as fullness,
         bool_or(is_locked) as is_locked,
+        max(array[job_title_id, company_name_id, company_domain_id, location_id])
+            filter (where place = 1) as own_ids,
         (array_agg(job_title order by place)
             filter (where job_title is not null and not is_elsewhere))[1] as job_title,
         (array_agg(job_title_id order by place)
@@ -461,12 +476,24 @@ losses as (
     order by observation_id, coalesce(is_winner, false) desc, contact_id
 ), judged as (
     update enrichment.observations as o
-    set is_winner = v.is_winner, rejected_reason = case when not v.is_winner then v.reason end
+    set is_winner = v.is_winner,
+        rejected_reason = case when not v.is_winner then v.reason end,
+        won_at = coalesce(o.won_at, case when v.is_winner then cast(:now as timestamptz) end)
     from verdicts as v
     join merging_observed as b on b.observation_id = v.observation_id
     where o.observation_id = v.observation_id
       and (b.is_winner, b.rejected_reason)
           is distinct from (v.is_winner, case when not v.is_winner then v.reason end)
+), marked as (
+    -- A loser that wins after all changes what its own night was good for.
+    insert into enrichment.mart_dirty_dates (partition_date)
+    select distinct c.partition_date
+    from verdicts as v
+    join merging_observed as b on b.observation_id = v.observation_id
+    join enrichment.calls as c on c.call_id = b.call_id
+    where v.is_winner and b.won_at is null and b.rejected_reason is not null
+    order by c.partition_date
+    on conflict (partition_date) do update set marked_at = clock_timestamp()
 ),
 
 -- when to look again
@@ -518,12 +545,25 @@ merged as materialized (
         li.value as linkedin_url,
         pr.location,
         t.country_code,
+        t.segment,
         pr.status as profile_status,
         pr.source as profile_source,
         pr.observed_at as profile_observed_at,
         t.is_suppressed,
         refreshed.at as last_refreshed_at,
-        case when not t.is_suppressed then due.at end as next_refresh_at
+        case when not t.is_suppressed then due.at end as next_refresh_at,
+        nullif(we.observation_id, 0) as work_email_id,
+        nullif(ph.observation_id, 0) as phone_id,
+        nullif(pe.observation_id, 0) as personal_email_id,
+        nullif(li.observation_id, 0) as linkedin_url_id,
+        li.status as linkedin_url_status,
+        pr.job_title_id,
+        pr.company_name_id,
+        pr.company_domain_id,
+        pr.location_id,
+        pr.own_ids,
+        case when t.profile_verified_at is null then 'unverified' else 'verified' end
+            as own_profile_status
     from merging_target as t
     left join winners as we on we.contact_id = t.contact_id and we.attribute = 'work_email'
     left join winners as ph on ph.contact_id = t.contact_id and ph.attribute = 'phone'
@@ -570,24 +610,30 @@ merged as materialized (
     set <assignments>,
         last_refreshed_at = excluded.last_refreshed_at,
         next_refresh_at = excluded.next_refresh_at
+), versions as (
+    insert into merging_versions (contact_id, changed_fields, is_job_change)
+    select m.contact_id, c.changed, <job change>
+    from changes as c
+    join merged as m on m.contact_id = c.contact_id
+    left join analytics.dim_contacts as d on d.contact_id = c.contact_id
+    where c.is_new or c.changed <> '{}'
+    returning contact_id, is_job_change
 )
-select contact_id, changed from changes where is_new or changed <> '{}'
-""")
-
-_CLOSE: Final = text("""
-    update analytics.dim_contact_history as h
-    set valid_to = greatest(cast(:now as timestamptz), h.valid_from + interval '1 microsecond')
-    from jsonb_to_recordset(cast(:versions as jsonb)) as v (id text)
-    where h.contact_id = v.id and h.is_current
-""")
-
-_OPEN: Final = _statement("""
-    insert into analytics.dim_contact_history (contact_id, <columns>, changed_fields, valid_from)
-    select d.contact_id, <d.columns>, v.fields, greatest(cast(:now as timestamptz), last.closed_at)
-    from jsonb_to_recordset(cast(:versions as jsonb)) as v (id text, fields text[])
-    join analytics.dim_contacts as d on d.contact_id = v.id
-    cross join lateral (
-        select max(h.valid_to) as closed_at
-        from analytics.dim_contact_history as h where h.contact_id = d.contact_id
-    ) as last
-""")
+insert into merging_changes
+    (contact_id, field, kind, old_value, new_value, status, observation_id)
+select
+    v.contact_id, f.field, k.kind, f.old_value, f.new_value,
+    case when f.new_value is not null then
+        case when f.is_unit then m.own_profile_status else f.status end
+    end,
+    f.observation_id
+from versions as v
+join merged as m on m.contact_id = v.contact_id
+left join analytics.dim_contacts as d on d.contact_id = v.contact_id
+<fields>
+<kinds>
+where k.kind is not null
+""".replace("<job change>", history.IS_JOB_CHANGE)
+    .replace("<fields>", history.FIELDS)
+    .replace("<kinds>", history.KINDS)
+)

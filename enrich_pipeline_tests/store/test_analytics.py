@@ -1,10 +1,14 @@
 """The schema that BI relies on: names and columns are a contract, and so is who may read what."""
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
+
+from enrich_pipeline_tests.store import rows
 
 CONTRACT = {
     "dim_contacts": """
@@ -34,6 +38,19 @@ CONTRACT = {
     "mart_provider_daily": """
         date provider field attempts found not_found verified reused spend_micro_credits spend_usd
         usd_per_found""",
+    "fct_contact_changes": """
+        contact_version_id field contact_id kind old_value new_value status source observation_id
+        changed_at partition_date""",
+    "fct_job_changes": """
+        contact_version_id contact_id person_id full_name changed_at source observed_at
+        old_job_title old_company_name old_company_domain old_work_email
+        job_title company_name company_domain work_email segment""",
+    "fct_rejected_answers": """
+        answer_id person_id contact_ids provider product reason cost_usd answered_at partition_date
+        call_id""",
+    "mart_provider_scorecard": """
+        date provider field segment asked found verified won found_alone spend_micro_credits
+        spend_usd usd_per_verified spend_usd_never_won""",
     "mart_refresh_daily": """
         date contacts_stale contacts_refreshed fields_filled reused
         work_email_coverage_before work_email_coverage_after
@@ -89,6 +106,9 @@ def test_everything_in_the_schema_is_commented(conn: Connection) -> None:
         where c.relnamespace = 'analytics'::regnamespace and c.relkind in ('r', 'v')
           and coalesce(obj_description(c.oid, 'pg_class'), '') = ''
         union all
+        select proname from pg_proc
+        where pronamespace = 'analytics'::regnamespace and obj_description(oid, 'pg_proc') is null
+        union all
         select nspname from pg_namespace
         where nspname = 'analytics' and obj_description(oid, 'pg_namespace') is null
     """.replace("'::regnamespace", "'\\:\\:regnamespace")
@@ -122,3 +142,69 @@ def test_tables_that_come_later_are_readable_too(conn: Connection) -> None:
     conn.execute(text("create table analytics.later (id bigint)"))
     conn.execute(text("set role bi_reader"))
     assert conn.execute(text("select count(*) from analytics.later")).scalar() == 0
+
+
+def test_a_person_that_was_merged_away_shows_as_the_survivor(conn: Connection) -> None:
+    day = date(2026, 5, 1)
+    rows.person(conn, 1)
+    rows.person(conn, 2, merged_into=1)
+    for person in (1, 2):
+        rows.enrichment(conn, person, person, "phone", day)
+        rows.attempt(conn, person, person, person, "phone", "lance", day)
+        skip = {"partition_date": day, "person_id": person, "field": "phone"}
+        more = {"provider": f"p{person}", "reason": "known_miss", "recorded_at": day}
+        rows.insert(conn, "skips", [skip | more])
+
+    for view in ("fct_enrichment_attempts", "fct_skips"):
+        query = f"select person_id from analytics.{view}"  # noqa: S608
+        assert conn.execute(text(query)).scalars().all() == [1, 1]
+        assert conn.execute(text(f"{query} where person_id = 1")).all() == [(1,), (1,)]
+        assert conn.execute(text(f"{query} where person_id = 2")).all() == []
+
+
+def test_what_persons_that_became_one_were_skipped_for_alike_shows_once(conn: Connection) -> None:
+    day = date(2026, 5, 1)
+    skip = {"partition_date": day, "field": "phone", "reason": "known_miss", "recorded_at": day}
+    for survivor in (1, 4):
+        rows.person(conn, survivor)
+        for gone in (survivor + 1, survivor + 2):
+            rows.person(conn, gone, merged_into=survivor)
+            rows.insert(conn, "skips", [skip | {"person_id": gone, "provider": "lance"}])
+    rows.insert(conn, "skips", [skip | {"person_id": 1, "provider": "lance"}])
+
+    found = conn.execute(text("select person_id from analytics.fct_skips order by 1"))
+    assert found.scalars().all() == [1, 4]
+
+
+def test_answers_about_somebody_else_are_listed_with_what_contradicts(conn: Connection) -> None:
+    day = date(2026, 5, 1)
+    rows.person(conn, 1)
+    rows.person(conn, 2, merged_into=1)
+    rows.contact(conn, "c1", 1)
+    rows.contact(conn, "c2", 1)
+    rows.contact(conn, "gone", 1, removed_at=f"{day}T00:00:00Z")
+    rows.call(conn, 1, "prospeo", day)
+    rejected = {"verdict": "other_person", "answered_at": f"{day}T02:00:00Z", "fields": []}
+    for line_id, reason in enumerate(("name", "linkedin", "provider_id"), start=1):
+        rows.line(conn, line_id, 1, 2, "prospeo", reason=reason, cost_usd_micro=10_000, **rejected)
+    rows.line(conn, 4, 1, 1, "prospeo", verdict="found")
+    at = datetime(2026, 5, 1, 2, tzinfo=UTC)
+    rows.observation(
+        conn, 1, 1, "work_email", "eve@acme.com", "prospeo", 1, at, rejected_reason="other_person"
+    )
+
+    query = "select * from analytics.fct_rejected_answers order by answer_id"
+    found = conn.execute(text(query)).all()
+
+    assert [r.reason for r in found] == ["name", "linkedin", "provider_id"]
+    assert {(r.person_id, tuple(r.contact_ids), r.provider) for r in found} == {
+        (1, ("c1", "c2"), "prospeo")
+    }
+    assert [r.reported_work_email for r in found] == ["eve@acme.com", None, None]
+    assert [r.observations for r in found] == [1, 0, 0]
+    assert (found[0].partition_date, found[0].cost_usd) == (day, Decimal("0.01"))
+
+
+def test_bi_reader_asks_what_was_known_at_a_moment(conn: Connection) -> None:
+    conn.execute(text("set role bi_reader"))
+    assert conn.execute(text("select * from analytics.contacts_as_of('2026-05-01')")).all() == []

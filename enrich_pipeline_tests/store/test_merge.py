@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from enrich_pipeline.domain.enrichment import Attribute, Field, ValueStatus
 from enrich_pipeline.domain.merge import UNIT, Own, Report, merge
-from enrich_pipeline.store.merge import remerge
+from enrich_pipeline.store.merge import REASONS, remerge
 from enrich_pipeline_tests.store import rows
 
 DAY = date(2026, 5, 1)
@@ -257,6 +257,47 @@ def test_losers_carry_the_reason(conn: Connection) -> None:
         12: None,
         13: "incomplete",
     }
+
+
+def test_without_a_contact_left_nothing_wins(conn: Connection) -> None:
+    rows.contact(conn, "c1", 1)
+    observe(conn, 1, "phone", "+491")
+    remerge(conn, POLICY, ["c1"], AGES["week"])
+    conn.execute(text("update enrichment.contacts set removed_at = now()"))
+    observe(conn, 2, "phone", "+492", status="unverified")
+
+    remerge(conn, POLICY, ["c1"], NOW)
+
+    assert reasons(conn) == {1: "no_contact", 2: "no_contact"}
+    conn.execute(text("update enrichment.contacts set removed_at = null"))
+    remerge(conn, POLICY, ["c1"], NOW)
+    assert reasons(conn) == {1: None, 2: "less_verified"}
+
+
+def test_a_contact_that_went_over_to_another_person_takes_no_values_along(conn: Connection) -> None:
+    rows.person(conn, 2)
+    rows.contact(conn, "c1", 1)
+    joined = {"contact_id": "c1", "person_id": 1, "reason": "new", "valid_to": NOW}
+    rows.insert(conn, "contact_persons", [joined | {"valid_from": AGES["year"]}])
+    observe(conn, 1, "phone", "+491")
+    remerge(conn, POLICY, ["c1"], AGES["week"])
+    conn.execute(text("update enrichment.contacts set person_id = 2"))
+
+    remerge(conn, POLICY, ["c1"], NOW)
+
+    assert dim(conn).phone is None
+    assert reasons(conn) == {1: "no_contact"}
+
+
+def test_the_reasons_are_those_that_the_comment_tells(conn: Connection) -> None:
+    query = """
+        select col_description(attrelid, attnum) from pg_attribute
+        where attrelid = cast('analytics.fct_field_observations' as regclass)
+          and attname = 'rejected_reason'
+    """
+    comment = str(conn.execute(text(query)).scalar_one())
+    told = comment.partition(": ")[2].partition(";")[0].split(", ")
+    assert set(told) == {*REASONS, "other_person"}
 
 
 def test_an_answer_about_another_person_never_enters_and_keeps_its_reason(conn: Connection) -> None:
