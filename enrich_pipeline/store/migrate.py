@@ -31,9 +31,14 @@ def upgrade(engine: Engine) -> None:
         locks.hold(connection, locks.MIGRATE)
         connection.execute(text(f"create schema if not exists {SCHEMA}"))
         connection.execute(text(f"create schema if not exists {DAGSTER_SCHEMA}"))
-        _refuse_newer(_revision(connection))
+        before = _revision(connection)
+        _refuse_newer(before)
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")
+        if _revision(connection) != before:
+            # What follows from the tables: a new one can neither stay unmasked nor without rights.
+            connection.execute(text(f"select {SCHEMA}.mask_analytics()"))
+            connection.execute(text(f"select {SCHEMA}.set_up_roles()"))
 
 
 def current(engine: Engine) -> str | None:

@@ -14,7 +14,9 @@ from ..support.lab import Bench, contacts
 from ..support.sandbox import PROVIDERS
 from .conftest import Login
 
-ROLES = ("enrich_owner", "enrich_pipeline", "enrich_receiver", "bi_reader")
+ROLES = ("enrich_owner", "enrich_pipeline", "enrich_receiver", "bi_reader", "bi_masked")
+SCHEMAS = ["crm", "enrichment", "analytics", "analytics_masked"]
+READERS = {("bi_reader", "analytics"), ("bi_masked", "analytics_masked")}
 DEEDS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER", "REFERENCES")
 READ = {"SELECT"}
 WRITE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
@@ -43,9 +45,10 @@ COLUMNS = {
 def expected(role: str, relation: str) -> set[str]:
     if (role, relation) in EXCEPTIONS:
         return EXCEPTIONS[role, relation]
-    if role == "enrich_pipeline":
+    schema = relation.split(".")[0]
+    if role == "enrich_pipeline" and schema != "analytics_masked":
         return WRITE
-    return READ if role == "bi_reader" and relation.startswith("analytics.") else NOTHING
+    return READ if (role, schema) in READERS else NOTHING
 
 
 def test_the_grant_matrix(engine: Engine) -> None:
@@ -54,9 +57,9 @@ def test_the_grant_matrix(engine: Engine) -> None:
             text("""
                 select n.nspname || '.' || c.relname from pg_class as c
                 join pg_namespace as n on n.oid = c.relnamespace
-                where n.nspname in ('crm', 'enrichment', 'analytics')
-                  and c.relkind in ('r', 'p', 'v', 'm')
-            """)
+                where n.nspname = any(:schemas) and c.relkind in ('r', 'p', 'v', 'm')
+            """),
+            {"schemas": SCHEMAS},
         ).scalars()
         for relation in list(relations):
             for role in ROLES[1:]:
@@ -77,13 +80,14 @@ def test_the_receiver_may_touch_these_columns_and_no_other(engine: Engine) -> No
                 select c.table_schema, c.table_name, deed, array_agg(c.column_name::text)
                 from information_schema.columns as c,
                     unnest(array['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) as deed
-                where c.table_schema in ('crm', 'enrichment', 'analytics', 'dagster')
+                where c.table_schema = any(:schemas)
                   and has_column_privilege(
                       'enrich_receiver', format('%I.%I', c.table_schema, c.table_name),
                       c.column_name, deed)
                   and c.table_name <> 'alembic_version'
                 group by 1, 2, 3
-            """)
+            """),
+            {"schemas": [*SCHEMAS, "dagster"]},
         ).all()
     assert {(table, deed): set(columns) for _, table, deed, columns in rows} == COLUMNS
 
@@ -94,13 +98,14 @@ def test_everything_belongs_to_the_owner(engine: Engine) -> None:
             text("""
                 select pg_get_userbyid(c.relowner) from pg_class as c
                 join pg_namespace as n on n.oid = c.relnamespace
-                where n.nspname in ('crm', 'enrichment', 'analytics') and c.relkind <> 'c'
+                where n.nspname = any(:schemas) and c.relkind <> 'c'
                 union select pg_get_userbyid(nspowner) from pg_namespace
-                where nspname in ('crm', 'enrichment', 'analytics')
+                where nspname = any(:schemas)
                 union select pg_get_userbyid(p.proowner) from pg_proc as p
                 join pg_namespace as n on n.oid = p.pronamespace
-                where n.nspname in ('crm', 'enrichment', 'analytics')
-            """)
+                where n.nspname = any(:schemas)
+            """),
+            {"schemas": SCHEMAS},
         ).scalars()
         assert set(owners) == {"enrich_owner"}
         roles = conn.execute(

@@ -4,6 +4,9 @@
 -- enrich_pipeline  reads and writes, but only adds to the ledger; keeps Dagster's tables
 -- enrich_receiver  adds deliveries and answers probes; reads no body, no person, no amount
 -- bi_reader        reads schema analytics
+-- bi_masked        reads schema analytics_masked
+CREATE SCHEMA IF NOT EXISTS analytics_masked;
+
 CREATE FUNCTION enrichment.grant_rights() RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog AS $$
 DECLARE
@@ -40,28 +43,30 @@ BEGIN
 
     GRANT USAGE ON SCHEMA analytics TO bi_reader;
     GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO bi_reader;
+    GRANT USAGE ON SCHEMA analytics_masked TO bi_masked;
+    GRANT SELECT ON ALL TABLES IN SCHEMA analytics_masked TO bi_masked;
 
     -- Tables before schemas: their owner must be able to create in the schema while they change hands.
     FOR thing IN
         SELECT CASE WHEN c.relkind = 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, c.oid::regclass AS name
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname IN ('crm', 'enrichment', 'analytics') AND c.relkind IN ('r', 'p', 'v')
+        WHERE n.nspname IN ('crm', 'enrichment', 'analytics', 'analytics_masked') AND c.relkind IN ('r', 'p', 'v')
           AND pg_get_userbyid(c.relowner) <> 'enrich_owner'
     LOOP
-        GRANT CREATE, USAGE ON SCHEMA crm, enrichment, analytics TO enrich_owner;
+        GRANT CREATE, USAGE ON SCHEMA crm, enrichment, analytics, analytics_masked TO enrich_owner;
         EXECUTE format('ALTER %s %s OWNER TO enrich_owner', thing.kind, thing.name);
     END LOOP;
     FOR thing IN
         SELECT p.oid::regprocedure AS name FROM pg_proc AS p
         JOIN pg_namespace AS n ON n.oid = p.pronamespace
-        WHERE n.nspname IN ('crm', 'enrichment', 'analytics')
+        WHERE n.nspname IN ('crm', 'enrichment', 'analytics', 'analytics_masked')
           AND pg_get_userbyid(p.proowner) <> 'enrich_owner'
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO enrich_owner', thing.name);
     END LOOP;
     FOR thing IN
         SELECT n.nspname AS name FROM pg_namespace AS n
-        WHERE n.nspname IN ('crm', 'enrichment', 'analytics')
+        WHERE n.nspname IN ('crm', 'enrichment', 'analytics', 'analytics_masked')
           AND pg_get_userbyid(n.nspowner) <> 'enrich_owner'
     LOOP
         EXECUTE format('ALTER SCHEMA %I OWNER TO enrich_owner', thing.name);
@@ -69,11 +74,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION enrichment.grant_rights() IS 'Gives the roles of the pipeline their rights and enrich_owner everything else; repeatable';
 
-DO $$
+-- Called at the end of every migration, when all tables are there.
+CREATE FUNCTION enrichment.set_up_roles() RETURNS void
+LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog AS $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['enrich_owner', 'enrich_pipeline', 'enrich_receiver', 'bi_reader'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['enrich_owner', 'enrich_pipeline', 'enrich_receiver', 'bi_reader', 'bi_masked'] LOOP
         BEGIN
             IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
@@ -93,5 +100,7 @@ EXCEPTION
         RAISE WARNING 'the roles of the pipeline could not be set up by %: everything works as before, under one role',
             current_user
             USING HINT = 'As an administrator: CREATE ROLE enrich_owner NOLOGIN; CREATE ROLE enrich_pipeline NOLOGIN; '
-                'CREATE ROLE enrich_receiver NOLOGIN; CREATE ROLE bi_reader NOLOGIN; SELECT enrichment.grant_rights();';
+                'CREATE ROLE enrich_receiver NOLOGIN; CREATE ROLE bi_reader NOLOGIN; CREATE ROLE bi_masked NOLOGIN; '
+                'SELECT enrichment.grant_rights();';
 END $$;
+COMMENT ON FUNCTION enrichment.set_up_roles() IS 'Makes the roles that are missing and gives all of them their rights; where that is not permitted it warns. Repeatable';
