@@ -5,6 +5,7 @@ that a retry, a re-execution or a second run of the same partition is harmless. 
 also nothing here has a retry policy: a new run is the retry.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -24,6 +25,8 @@ from enrich_pipeline.orchestration.resources import (
 from enrich_pipeline.providers import registry
 from enrich_pipeline.store import marts, nights
 from enrich_pipeline.store import publish as publishing
+from enrich_pipeline.store.progress import partition_figures
+from enrich_pipeline.waterfall.planning import NightPrice
 
 OWNERS = ["team:data-engineering"]
 OUTS = {
@@ -43,24 +46,46 @@ def stale_contacts(partitions_def: dg.MultiPartitionsDefinition) -> dg.AssetsDef
         group_name="selection",
         kinds={"postgres"},
         owners=OWNERS,
+        # A dry run says what it found out and makes nothing: what follows is skipped.
+        output_required=False,
         metadata=metadata.of_table("enrichment.plan_rows"),
         description=(
             "What the night is to refresh: one row per date, contact and field, most valuable "
             "first. Written once per date for all batches; while the date is today, newly "
-            "eligible contacts are added under the same cap."
+            "eligible contacts are added under the same cap. The figures are of the whole night."
         ),
     )
     def _stale_contacts(
         context: dg.AssetExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.MaterializeResult]:
         with guarded("stale_contacts"):
-            day, _ = partitions.parse(context.partition_key)
-            figures = pipeline.plan(refresh_options, day)
+            day, batch = partitions.parse(context.partition_key)
+            if refresh_options.dry_run:
+                _tell_price(context, pipeline.price(refresh_options, day, batch))
+                return
+            planned = pipeline.plan(refresh_options, day)
+            context.log.info(metadata.plan_line(planned))
             with pipeline.engine.connect() as connection:
                 schema = metadata.schema_of(connection, "enrichment.plan_rows")
-            return dg.MaterializeResult(metadata={**figures, **schema})
+            yield dg.MaterializeResult(metadata={**metadata.of_plan(planned), **schema})
 
     return _stale_contacts
+
+
+def _tell_price(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, price: NightPrice
+) -> None:
+    """Into the log, and onto the asset's page as an observation: nothing was made."""
+    for line in metadata.price_lines(price):
+        context.log.info(line)
+    context.log_event(
+        dg.AssetObservation(
+            "stale_contacts",
+            description="Dry run: what the open fields of this partition would cost.",
+            partition=context.partition_key,
+            metadata=metadata.of_price(price),
+        )
+    )
 
 
 def waterfall(policy: Policy, partitions_def: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
@@ -79,6 +104,7 @@ def waterfall(policy: Policy, partitions_def: dg.MultiPartitionsDefinition) -> d
         outs={
             "enrichment_attempts": dg.AssetOut(
                 dagster_type=dg.Nothing,
+                is_required=False,
                 kinds={"postgres"},
                 owners=OWNERS,
                 metadata=metadata.of_table(OUTS["enrichment_attempts"]),
@@ -89,6 +115,7 @@ def waterfall(policy: Policy, partitions_def: dg.MultiPartitionsDefinition) -> d
             ),
             "enriched_contacts": dg.AssetOut(
                 dagster_type=dg.Nothing,
+                is_required=False,
                 kinds={"postgres"},
                 owners=OWNERS,
                 metadata=metadata.of_table(OUTS["enriched_contacts"]),
@@ -99,6 +126,7 @@ def waterfall(policy: Policy, partitions_def: dg.MultiPartitionsDefinition) -> d
             ),
             "credit_ledger": dg.AssetOut(
                 dagster_type=dg.Nothing,
+                is_required=False,
                 kinds={"postgres"},
                 owners=OWNERS,
                 metadata=metadata.of_table(OUTS["credit_ledger"]),
@@ -126,16 +154,16 @@ def waterfall(policy: Policy, partitions_def: dg.MultiPartitionsDefinition) -> d
 @dg.op(
     name="reuse_enrichments",
     ins={"start": dg.In(dg.Nothing)},
-    out=dg.Out(dg.Nothing),
+    out=dg.Out(dg.Nothing, is_required=False),
     description="Makes sure that the night has its plan, then serves what is already known.",
 )
 def _reuse_enrichments(
     context: dg.OpExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
-) -> None:
+) -> Iterator[dg.Output]:
     with guarded("reuse_enrichments"):
         day_and_batch = partitions.parse(context.partition_key)
         if refresh_options.dry_run:
-            context.log.info("dry run: nothing is served or asked")
+            _tell_price(context, pipeline.price(refresh_options, *day_and_batch))
             return
         # Materializing the graph's assets alone does not run stale_contacts.
         pipeline.plan(refresh_options, day_and_batch[0])
@@ -143,9 +171,11 @@ def _reuse_enrichments(
         with finishing(engine):
             swept = engine.sweep()
             summary = engine.reuse(partition(day_and_batch))
-        context.add_output_metadata(
-            metadata.of_summary(summary)
-            | {f"swept_{name}": value for name, value in metadata.of_summary(swept).items()}
+        context.log.info(metadata.reuse_line(summary))
+        yield dg.Output(
+            None,
+            metadata=metadata.of_summary(summary)
+            | {f"swept_{name}": value for name, value in metadata.of_summary(swept).items()},
         )
 
 
@@ -163,14 +193,15 @@ def _try_op(name: str, provider: str) -> dg.OpDefinition:
     ) -> None:
         with guarded(name):
             only = refresh_options.only_providers
-            if refresh_options.dry_run or (only and provider not in only):
-                context.log.info("left out by refresh_options")
+            if only and provider not in only:
+                context.log.info("%s is left out by refresh_options.only_providers", provider)
                 return
             engine = pipeline.waterfall(refresh_options)
             with finishing(engine):
                 summary = engine.attempt(
                     partition(partitions.parse(context.partition_key)), provider
                 )
+                context.log.info(metadata.stage_line(provider, summary))
                 context.add_output_metadata(metadata.of_summary(summary))
 
     return _try
@@ -179,25 +210,21 @@ def _try_op(name: str, provider: str) -> dg.OpDefinition:
 @dg.op(
     name="publish",
     ins={"after": dg.In(dg.Nothing)},
-    out={name: dg.Out(dg.Nothing) for name in OUTS},
+    out={name: dg.Out(dg.Nothing, is_required=False) for name in OUTS},
     description="Merges what was learned into the contacts and brings the daily marts up to date.",
 )
-def _publish(
-    context: dg.OpExecutionContext, pipeline: Pipeline, refresh_options: RefreshOptions
-) -> Any:
+def _publish(context: dg.OpExecutionContext, pipeline: Pipeline) -> Any:
     with guarded("publish"):
         day, batch = partitions.parse(context.partition_key)
-        if not refresh_options.dry_run:
-            summary = publishing.publish(
-                pipeline.engine, pipeline.settings.policy, day, batch, now()
-            )
-            figures = metadata.of_summary(summary)
-            with pipeline.engine.connect() as connection:
-                for name, table in OUTS.items():
-                    schema = metadata.schema_of(connection, table)
-                    context.add_output_metadata({**figures, **schema}, output_name=name)
-    for name in OUTS:
-        yield dg.Output(None, name)
+        summary = publishing.publish(pipeline.engine, pipeline.settings.policy, day, batch, now())
+        context.log.info(metadata.publish_line(summary))
+        with pipeline.engine.connect() as connection:
+            shown = metadata.of_partition(partition_figures(connection, day, batch))
+            for name, table in OUTS.items():
+                figures = shown[name] | metadata.schema_of(connection, table)
+                if name == "enriched_contacts":
+                    figures |= metadata.of_merge(summary)
+                yield dg.Output(None, name, metadata=figures)
 
 
 def daily(policy: Policy) -> list[dg.AssetsDefinition]:
@@ -211,7 +238,8 @@ def daily(policy: Policy) -> list[dg.AssetsDefinition]:
         group_name="reports",
         kinds={"postgres"},
         owners=OWNERS,
-        automation_condition=_when_the_whole_day_is_done(),
+        automation_condition=when_the_whole_day_is_done(),
+        freshness_policy=by_the_deadline(policy),
         metadata=metadata.of_table("analytics.mart_provider_daily"),
         description="One row per date, provider and field: asked, found, reused, spent.",
     )
@@ -233,7 +261,8 @@ def daily(policy: Policy) -> list[dg.AssetsDefinition]:
         group_name="reports",
         kinds={"postgres"},
         owners=OWNERS,
-        automation_condition=_when_the_whole_day_is_done(),
+        automation_condition=when_the_whole_day_is_done(),
+        freshness_policy=by_the_deadline(policy),
         metadata=metadata.of_table("analytics.mart_refresh_daily"),
         description="One row per date: how stale the contacts were, what the night made of them.",
     )
@@ -244,14 +273,22 @@ def daily(policy: Policy) -> list[dg.AssetsDefinition]:
             day = partitions.parse_day(context.partition_key)
             marts.refresh(connection, [day])
             return dg.MaterializeResult(
-                metadata=metadata.of_row(nights.refresh_day(connection, day) or {})
+                metadata=metadata.of_refresh_day(nights.refresh_day(connection, day) or {})
                 | metadata.schema_of(connection, "analytics.mart_refresh_daily")
             )
 
     return [provider_daily, refresh_daily]
 
 
-def _when_the_whole_day_is_done() -> dg.AutomationCondition:
+def by_the_deadline(policy: Policy) -> dg.FreshnessPolicy | None:
+    """Fresh is what was reported between the night's hour and alerts.deadline, every day."""
+    deadline, allowed = policy.alerts.deadline, policy.night_hours
+    if deadline is None or allowed is None:
+        return None
+    return dg.FreshnessPolicy.cron(f"{deadline.minute} {deadline.hour} * * *", allowed)
+
+
+def when_the_whole_day_is_done() -> dg.AutomationCondition:
     """Once its batches are done, unless one of them has a red blocking check; past days too."""
     eager = dg.AutomationCondition.eager()
     failed = dg.AutomationCondition.any_checks_match(

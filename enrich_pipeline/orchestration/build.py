@@ -5,7 +5,16 @@ import warnings
 import dagster as dg
 
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.orchestration import assets, checks, jobs, partitions, sensors
+from enrich_pipeline.orchestration import (
+    alerts,
+    assets,
+    checks,
+    jobs,
+    partitions,
+    report,
+    retention,
+    sensors,
+)
 from enrich_pipeline.orchestration.resources import Pipeline, RefreshOptions
 
 
@@ -21,18 +30,24 @@ def definitions(policy: Policy) -> dg.Definitions:
             assets.stale_contacts(by_date_and_batch),
             assets.waterfall(policy, by_date_and_batch),
             *assets.daily(policy),
+            report.refresh_report(policy),
         ],
         asset_checks=[*checks.blocking(by_date_and_batch), *checks.daily(by_date)],
-        jobs=[job, jobs.daily_reports()],
-        schedules=[jobs.nightly_refresh_schedule(job, policy.refresh)],
+        jobs=[job, jobs.daily_reports(), retention.retention],
+        schedules=[
+            jobs.nightly_refresh_schedule(job, policy.refresh),
+            retention.schedule(policy.refresh.hour_utc),
+        ],
         sensors=[
             sensors.late_results_sensor(policy.refresh.batches),
             dg.AutomationConditionSensorDefinition(
                 "daily_reports_sensor",
-                target=dg.AssetSelection.assets("provider_daily", "refresh_daily"),
+                target=dg.AssetSelection.assets(*jobs.DAILY_ASSETS),
                 default_status=dg.DefaultSensorStatus.RUNNING,
                 description="Reports a day when all of its batches are done.",
             ),
+            alerts.alerts_sensor,
+            alerts.failed_run_sensor,
         ],
         resources={
             "pipeline": Pipeline(),

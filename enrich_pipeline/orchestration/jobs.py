@@ -9,7 +9,7 @@ from enrich_pipeline.domain.policy import RefreshPolicy
 NAME = "nightly_refresh"
 DAILY_NAME = "daily_reports"
 ASSETS = ("stale_contacts", "enrichment_attempts", "enriched_contacts", "credit_ledger")
-DAILY_ASSETS = ("provider_daily", "refresh_daily")
+DAILY_ASSETS = ("provider_daily", "refresh_daily", "refresh_report")
 
 
 def nightly_refresh() -> Any:

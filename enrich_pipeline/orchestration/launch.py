@@ -23,7 +23,7 @@ from typing import Any
 import dagster as dg
 
 from enrich_pipeline import settings
-from enrich_pipeline.orchestration import build, jobs, liveness, partitions
+from enrich_pipeline.orchestration import build, jobs, liveness, outcomes, partitions
 from enrich_pipeline.orchestration.instance import open_instance
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -175,20 +175,6 @@ def _ended(instance: dg.DagsterInstance, job: Job) -> Ended:
     if not run.is_finished:
         liveness.fail(instance, run, "its process ended early")
         return Ended(job, False, ("its process ended early",))
-    return Ended(job, run.is_success, () if run.is_success else _problems(instance, job.run_id))
-
-
-def _problems(instance: dg.DagsterInstance, run_id: str) -> tuple[str, ...]:
-    problems = []
-    wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
-    for entry in instance.all_logs(run_id, of_type=wanted):
-        event = entry.dagster_event
-        if event is None:
-            continue
-        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            evaluation = event.asset_check_evaluation_data
-            if not evaluation.passed:
-                problems.append(f"check {evaluation.check_name} is red")
-        elif (told := event.step_failure_data.user_failure_data) is not None and told.description:
-            problems.append(told.description)
-    return tuple(dict.fromkeys(problems)) or ("the run failed",)
+    return Ended(
+        job, run.is_success, () if run.is_success else outcomes.problems(instance, job.run_id)
+    )

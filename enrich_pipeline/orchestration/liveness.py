@@ -112,7 +112,7 @@ def _dead(
         record.dagster_run
         for record in records
         if MARK not in record.dagster_run.tags
-        and _is_ours(record.dagster_run)
+        and is_ours(record.dagster_run)
         and record.start_time is not None
         and time.time() - record.start_time > unmarked_seconds
     ]
@@ -122,7 +122,7 @@ def _dead(
     return dead
 
 
-def _is_ours(run: dg.DagsterRun) -> bool:
+def is_ours(run: dg.DagsterRun) -> bool:
     """Whether this package made the run: an instance may serve others too."""
     ours = {dg.AssetKey(name) for name in (*jobs.ASSETS, *jobs.DAILY_ASSETS)}
     return run.job_name in (jobs.NAME, jobs.DAILY_NAME) or (

@@ -9,6 +9,8 @@ from enrich_pipeline.domain.policy import RefreshPolicy
 
 DATE = "date"
 BATCH = "batch"
+TAG = "dagster/partition"
+"""Tag of a run: the key of the partition that it is for."""
 
 
 def by_date(refresh: RefreshPolicy) -> dg.DailyPartitionsDefinition:

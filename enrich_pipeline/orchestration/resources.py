@@ -6,10 +6,9 @@ package without keys and without a database.
 
 import logging
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
-from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -19,14 +18,24 @@ from enrich_pipeline import settings as configuration
 from enrich_pipeline.domain.enrichment import Field as BoughtField
 from enrich_pipeline.domain.errors import ConfigurationError, EnrichError
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.orchestration import liveness, metadata
+from enrich_pipeline.orchestration import liveness
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.store import ready
 from enrich_pipeline.waterfall import planning
 from enrich_pipeline.waterfall.context import Partition
 from enrich_pipeline.waterfall.engine import Waterfall
+from enrich_pipeline.waterfall.planning import NightPrice, NightSummary
 
 _log = logging.getLogger(__name__)
+_MEND = "Mend what the message names."
+_REPORT = (
+    "See whether PostgreSQL is up and has room, and what else changed; the message says where it "
+    "happened, and no more, since it may hold values of persons."
+)
+_AGAIN = (
+    "Then re-execute this run, or `enrich refresh` its date: what was bought is kept, what is open "
+    "is continued, nothing is bought twice."
+)
 _SPARE_CONNECTIONS = 3
 """Besides one for each sender: two hold locks for as long as the run lives."""
 
@@ -35,16 +44,35 @@ class RefreshOptions(dg.ConfigurableResource):
     """Options of one run, set at launch; empty lists mean all."""
 
     limit: int | None = Field(
-        default=None, ge=0, description="Plan at most this many contacts if the night has no plan."
+        default=None,
+        description=(
+            "At most this many contacts, if the night has no plan yet; null: "
+            "refresh.contacts_per_night."
+        ),
     )
-    dry_run: bool = Field(default=False, description="Plan and price without a single call.")
+    dry_run: bool = Field(
+        default=False,
+        description=(
+            "Say how many persons, calls and credits it would take, without a single call; see "
+            "the run's log, or the observation of stale_contacts."
+        ),
+    )
     only_providers: list[str] = Field(
-        default=[], description="Ask these providers only; persons wait where another is next."
+        default=[],
+        description=(
+            "Ask these providers only, e.g. [prospeo, lance]; persons wait where another is next. "
+            "Empty: all."
+        ),
     )
-    only_fields: list[str] = Field(default=[], description="Buy these fields only.")
+    only_fields: list[str] = Field(
+        default=[],
+        description=f"Buy these fields only; known are {', '.join(BoughtField)}. Empty: all.",
+    )
 
     def check(self, policy: Policy) -> None:
-        """Raise ConfigurationError for a name that does not exist."""
+        """Raise ConfigurationError for a value that makes no sense."""
+        if self.limit is not None and self.limit < 0:
+            raise ConfigurationError(f"refresh_options: limit must be 0 or more, not {self.limit}")
         for what, names, known in (
             ("provider", self.only_providers, list(policy.providers)),
             ("field", self.only_fields, [str(field) for field in policy.fields]),
@@ -80,7 +108,7 @@ class Pipeline(dg.ConfigurableResource):
     _liveness: liveness.Liveness | None = PrivateAttr(default=None)
     _instance: dg.DagsterInstance | None = PrivateAttr(default=None)
     _run_id: str = PrivateAttr(default="")
-    _planned: dict[date, Mapping[str, Any]] = PrivateAttr(default_factory=dict)
+    _planned: dict[date, NightSummary] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         self._run_id = context.run.run_id if context.run is not None else ""
@@ -118,15 +146,11 @@ class Pipeline(dg.ConfigurableResource):
                 self._instance.add_run_tags(self._run_id, {liveness.MARK: "1"})
         return self._engine
 
-    def plan(self, options: RefreshOptions, day: date) -> Mapping[str, Any]:
-        """Make sure, once a run, that the night has its plan; gives its figures.
-
-        A dry run only prices it.
-        """
+    def plan(self, options: RefreshOptions, day: date) -> NightSummary:
+        """Make sure, once a run, that the night has its plan; gives its figures."""
         if day not in self._planned:
             options.check(self.settings.policy)
-            make = planning.price_night if options.dry_run else planning.plan_night
-            summary = make(
+            self._planned[day] = planning.plan_night(
                 self.engine,
                 options.narrowed(self.settings.policy),
                 self.settings.providers,
@@ -134,8 +158,20 @@ class Pipeline(dg.ConfigurableResource):
                 options.limit,
                 now(),
             )
-            self._planned[day] = metadata.of_summary(summary)
         return self._planned[day]
+
+    def price(self, options: RefreshOptions, day: date, batch: int) -> NightPrice:
+        """What the open fields of a partition would cost; nothing is kept or sent."""
+        options.check(self.settings.policy)
+        return planning.price_night(
+            self.engine,
+            options.narrowed(self.settings.policy),
+            self.settings.providers,
+            day,
+            options.limit,
+            now(),
+            [batch],
+        )
 
     def waterfall(self, options: RefreshOptions) -> Waterfall:
         """The engine of this run, made for the options it was launched with.
@@ -178,15 +214,21 @@ def guarded(what: str) -> Iterator[None]:
     try:
         yield
     except EnrichError as error:
-        raise dg.Failure(f"{what}: {error}", allow_retries=False) from None
+        raise dg.Failure(f"{what}: {error}", metadata=_to_do(_MEND), allow_retries=False) from None
     except (dg.Failure, dg.DagsterError):
         raise
     except Exception as error:  # noqa: BLE001  (told by class, see above)
         place = _place(traceback.extract_tb(error.__traceback__))
         _log.error("%s: %s at %s", what, type(error).__name__, place)
         raise dg.Failure(
-            f"{what}: unexpected {type(error).__name__} at {place}", allow_retries=False
+            f"{what}: unexpected {type(error).__name__} at {place}",
+            metadata=_to_do(_REPORT),
+            allow_retries=False,
         ) from None
+
+
+def _to_do(what: str) -> dict[str, str]:
+    return {"what to do": f"{what} {_AGAIN}"}
 
 
 def _place(frames: Sequence[traceback.FrameSummary]) -> str:

@@ -15,7 +15,6 @@ NEWEST = "enrich/newest_result"
 
 _PAUSE = timedelta(minutes=5)
 """Between two runs of a partition where nothing new has arrived."""
-_PARTITION = "dagster/partition"
 _UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -83,7 +82,7 @@ def _turn(instance: dg.DagsterInstance, key: str, newest: int) -> tuple[int, str
     A run key is never used twice, so the number of runs is part of it: a run that failed is
     followed by another.
     """
-    of_partition = dg.RunsFilter(tags={_PARTITION: key})
+    of_partition = dg.RunsFilter(tags={partitions.TAG: key})
     records = instance.get_run_records(of_partition, limit=1)
     if records:
         last = records[0]

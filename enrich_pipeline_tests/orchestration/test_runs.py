@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -33,6 +34,20 @@ def failures(result: dg.ExecuteInProcessResult) -> list[str]:
     return told
 
 
+def figures_of(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+    """Numbers that the assets of the waterfall show, but for what only this run did."""
+    return {
+        event.asset_key.to_user_string(): {
+            name: each.value
+            for name, each in event.materialization.metadata.items()
+            if isinstance(each, dg.IntMetadataValue | dg.FloatMetadataValue)
+            and not name.endswith("_now")
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None and event.asset_key.path[0] != "stale_contacts"
+    }
+
+
 def test_a_night_runs_through_and_its_second_run_asks_nothing_and_changes_nothing(
     night: Night, engine: Engine
 ) -> None:
@@ -48,7 +63,9 @@ def test_a_night_runs_through_and_its_second_run_asks_nothing_and_changes_nothin
         before = connection.execute(contents).scalar_one()
 
     for batch in range(2):
-        assert night.run(batch).success
+        again = night.run(batch)
+        assert again.success
+        assert figures_of(again) == figures_of(results[batch]), "plots show the partition"
     assert night.calls() == calls
     with engine.connect() as connection:
         assert connection.execute(contents).scalar_one() == before
@@ -109,12 +126,43 @@ def test_materializing_the_ledger_alone_makes_the_plan_by_itself(
     assert night.calls() > 0
 
 
-def test_a_dry_run_prices_and_asks_nobody(night: Night, engine: Engine) -> None:
+def test_a_dry_run_says_what_it_would_take_and_makes_and_asks_nothing(
+    night: Night, engine: Engine
+) -> None:
     result = night.run(dry_run=True)
     assert result.success, failures(result)
     assert night.calls() == 0
     with engine.connect() as connection:
         assert connection.execute(text("select count(*) from enrichment.calls")).scalar_one() == 0
+    assert result.get_asset_materialization_events() == []
+    (observed,) = result.get_asset_observation_events()
+    metadata = observed.asset_observation_data.asset_observation.metadata
+    shown: dict[str, Any] = {name: each.value for name, each in metadata.items()}
+    assert shown["persons"] == 6
+    assert 0 == shown["usd_at_least"] < shown["usd_expected"] < shown["usd_at_most"]
+    table = metadata["at least / expected / at most"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert table.records[0].data["persons"] == "6 / 6 / 6"
+    records = night.instance.all_logs(result.run_id)
+    logged = [each.user_message for each in records if "Dry run" in each.user_message]
+    assert logged == ["Dry run: 6 persons have open fields; at least / expected / at most:"]
+
+
+def test_a_dry_run_of_the_waterfall_alone_says_it_too(night: Night) -> None:
+    result = night.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[
+            dg.AssetKey(name)
+            for name in ("enrichment_attempts", "enriched_contacts", "credit_ledger")
+        ],
+        partition_key=partitions.key(night.day, 0),
+        instance=night.instance,
+        run_config={"resources": {"refresh_options": {"config": {"dry_run": True}}}},
+        raise_on_error=False,
+    )
+    assert result.success, failures(result)
+    assert night.calls() == 0
+    assert len(result.get_asset_observation_events()) == 1
+    assert result.get_asset_materialization_events() == []
 
 
 def test_only_the_chosen_providers_are_asked_and_the_rest_waits(
@@ -149,6 +197,11 @@ def test_an_option_that_names_nothing_fails_with_what_is_known(night: Night) -> 
     (told,) = failures(result)
     assert told.startswith("stale_contacts: refresh_options: unknown provider 'prosepo'")
     assert night.calls() == 0
+
+
+def test_a_limit_below_zero_fails_with_one_line(night: Night) -> None:
+    (told,) = failures(night.run(limit=-3))
+    assert told == "stale_contacts: refresh_options: limit must be 0 or more, not -3"
 
 
 def test_without_a_key_nothing_is_sent_and_the_variable_is_named(
