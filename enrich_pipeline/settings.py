@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +38,7 @@ _VARIABLES = (
     "ENRICH_CONFIG",
     "ENRICH_WEBHOOK_PUBLIC_URL",
     "ENRICH_WEBHOOK_PORT",
+    "ENRICH_ALERT_URLS",
     DAGSTER_DATABASE_VARIABLE,
 )
 
@@ -58,6 +59,7 @@ class Settings:
     access: Mapping[str, Access]
     webhook_public_url: str | None
     webhook_port: int
+    alert_urls: tuple[str, ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -127,6 +129,7 @@ def load(
         access=_access(policy, variables),
         webhook_public_url=_public_url(variables),
         webhook_port=_port(variables),
+        alert_urls=_alert_urls(policy, variables),
         warnings=_unknown_variables(variables, classes),
     )
 
@@ -238,6 +241,7 @@ def _terms(cls: type[Provider]) -> dict[str, Any]:
         "in_doubt_hours": 24,
         "on_unavailable": "wait",
         "budget_credits": None,
+        "low_credits": None,
         "tariffs": [
             {
                 "valid_from": date(2026, 1, 1),
@@ -429,6 +433,24 @@ def _public_url(variables: Mapping[str, str]) -> str | None:
         return None
     validate_base_url(url, setting="ENRICH_WEBHOOK_PUBLIC_URL")
     return url.rstrip("/")
+
+
+def _alert_urls(policy: Policy, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The channels of the environment, else of the file. No message shows one: they hold secrets.
+
+    Several addresses stand apart by spaces, or by commas before the next scheme.
+    """
+    given = variables.get("ENRICH_ALERT_URLS")
+    if given is None:
+        setting, urls = "alerts.urls", [url.get_secret_value() for url in policy.alerts.urls]
+    else:
+        setting, urls = "ENRICH_ALERT_URLS", re.split(r"[\s,]+(?=[a-z][a-z0-9]*://)", given)
+    _refuse(
+        f"{setting}: address {number} of {len(urls)} is not of the form scheme://..."
+        for number, url in enumerate(urls, 1)
+        if not re.fullmatch(r"[a-z][a-z0-9]*://\S+", url.strip().rstrip(","))
+    )
+    return tuple(url.strip().rstrip(",") for url in urls)
 
 
 def _port(variables: Mapping[str, str]) -> int:

@@ -268,3 +268,47 @@ def test_an_installed_provider_that_the_defaults_do_not_know_is_off_until_enable
     assert found.policy.waterfall(Field.WORK_EMAIL) == ("sixth",)
     with pytest.raises(ConfigurationError, match="ENRICH_SIXTH_API_KEY is not set"):
         found.require_spendable()
+
+
+# ---- alerts ---------------------------------------------------------------------------------
+
+
+def test_channels_come_from_the_environment_else_from_the_file_and_are_never_shown(
+    load: Load,
+) -> None:
+    own = "alerts: {urls: ['slack://CANARY/x']}"
+    assert load(own).alert_urls == ("slack://CANARY/x",)
+    assert load("alerts: {urls: slack://CANARY/x}").alert_urls == ("slack://CANARY/x",)
+    found = load(own, ENRICH_ALERT_URLS="json://u:CANARY@h/a,b, mailto://u:CANARY@h")
+    assert found.alert_urls == ("json://u:CANARY@h/a,b", "mailto://u:CANARY@h")
+    assert "CANARY" not in repr(found) + str(found.policy)
+
+
+@pytest.mark.parametrize(
+    ("own", "environ"),
+    [
+        ("", {"ENRICH_ALERT_URLS": "hooks.example/CANARY"}),
+        ("alerts: {urls: [hooks.example/CANARY]}", {}),
+        ("alerts: {urls: hooks.example/CANARY}", {}),
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_being_shown(
+    load: Load, own: str, environ: dict[str, str]
+) -> None:
+    (line,) = refused(load, own, **environ)
+    assert "address 1 of 1 is not of the form scheme://..." in line
+    assert "CANARY" not in line
+
+
+@pytest.mark.parametrize(("written", "hour"), [("'06:00'", 6), ("16:00", 16), ("6:00", 6)])
+def test_a_deadline_is_a_time_of_day_however_yaml_reads_it(
+    load: Load, written: str, hour: int
+) -> None:
+    deadline = load(f"alerts: {{deadline: {written}}}").policy.alerts.deadline
+    assert deadline is not None
+    assert (deadline.hour, deadline.minute) == (hour, 0)
+
+
+def test_a_deadline_that_is_no_time_of_day_is_refused(load: Load) -> None:
+    (line,) = refused(load, "alerts: {deadline: 25:00}")
+    assert "alerts.deadline: expected a time of day (UTC) such as 06:00" in line

@@ -86,6 +86,7 @@ def command(contacts: int, directory: Path) -> None:
         demo.play_until_nothing_is_pending("The night")
         demo.play("The same night again: nothing is bought twice", "refresh")
         demo.play("What is known now, and what it cost", "status")
+        demo.play("The night as a page", "report")
         demo.play("Our books against the providers' own", "reconcile")
     _say_what_to_look_at(folder, sandbox_port, time.monotonic() - started)
 
@@ -171,6 +172,9 @@ def _say_what_to_look_at(folder: Path, sandbox_port: int, seconds: float) -> Non
     out.rule("What to look at next", align="left")
     address = embedded.url(folder / ".enrich").set(drivername="postgresql")
     out.print(f"Played in {seconds:.0f} seconds in {folder}", soft_wrap=True)
+    out.print("  the night as a page, for your browser")
+    for page in sorted((folder / ".enrich" / "reports").glob("*.html")):
+        out.print(f"    {page}", soft_wrap=True)
     out.print("  the tables: analytics.dim_contacts, fct_field_observations, fct_credit_ledger")
     out.print(f"    psql '{address.render_as_string()}'", soft_wrap=True)
     out.print("  the runs, op by op, in Dagster's UI")

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from enrich_pipeline.cli import log, night, session, terminal
 from enrich_pipeline.domain.errors import ConfigurationError
+from enrich_pipeline.reports.morning import file
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.store import nights, switch
 from enrich_pipeline.waterfall.reachability import Reachability
@@ -146,6 +147,8 @@ def _refresh(
         f"${nights.usd(left.spent_usd_micro - before.spent_usd_micro):,.2f} spent, "
         f"{time.monotonic() - started:.0f} seconds"
     )
+    if (page := file.path_of(settings.home, day)).exists():
+        terminal.out().print(f"As a page: {page.resolve()}", soft_wrap=True)
     if not all(each.succeeded for each in ended):
         return FAILED
     return OPEN if left.waiting or _warn_of_pause(engine) else DONE

@@ -4,16 +4,15 @@ from datetime import UTC, datetime
 
 import click
 
-from enrich_pipeline.cli import session, terminal
+from enrich_pipeline.cli import session, terminal, whom
 from enrich_pipeline.cli.lock import unknown
-from enrich_pipeline.domain import normalize
 from enrich_pipeline.store import decisions, locks, merge, persons
 
 
 @click.command()
 @click.option("--contact", help="A contact's id.")
-@click.option("--email", help="An e-mail address, of work or private.")
-@click.option("--linkedin", help="The address of a LinkedIn profile.")
+@whom.EMAIL
+@whom.LINKEDIN
 @click.option("--reason", default="asked for", show_default=True, help="Kept beside it. No names.")
 def command(contact: str | None, email: str | None, linkedin: str | None, reason: str) -> None:
     """Put somebody on the list of those who are never enriched.
@@ -27,7 +26,7 @@ def command(contact: str | None, email: str | None, linkedin: str | None, reason
       enrich suppress --contact 0031t00000A
       enrich suppress --email a.person@example.com --reason "objection of 2026-11-21"
     """
-    identifiers = _identifiers(contact, email, linkedin)
+    identifiers = whom.identifiers(() if contact is None else (contact,), email, linkedin, None)
     settings = session.load()
     with session.database(settings) as engine, engine.begin() as connection:
         if contact is not None and not decisions.known_contacts(connection, [contact]):
@@ -42,29 +41,3 @@ def command(contact: str | None, email: str | None, linkedin: str | None, reason
         f"{added} of {len(identifiers)} are new on the list; it blocks "
         f"{len(set(found.values())):,} persons with {len(found):,} contacts now."
     )
-
-
-def _identifiers(
-    contact: str | None, email: str | None, linkedin: str | None
-) -> list[tuple[str, str]]:
-    """(kind, value) of everything that was given, normalized; messages never quote a value."""
-    found: list[tuple[str, str]] = []
-    if contact is not None:
-        found.append(("contact", contact))
-    if email is not None:
-        address = normalize.email(email).value
-        if address is None:
-            raise click.BadParameter("this is not an e-mail address", param_hint="--email")
-        found.append(("email", address))
-        if not normalize.is_role_mailbox(address):
-            found.append(("email", normalize.mailbox(address)))
-    if linkedin is not None:
-        slug = normalize.linkedin_slug(linkedin).value
-        if slug is None:
-            raise click.BadParameter(
-                "this is not the address of a LinkedIn profile", param_hint="--linkedin"
-            )
-        found.append(("linkedin", slug))
-    if not found:
-        raise click.UsageError("say whom: --contact, --email or --linkedin")
-    return list(dict.fromkeys(found))

@@ -4,12 +4,13 @@ Pure models without defaults of their own: the packaged `defaults.yaml` states e
 `settings.py` lays the user's file and the environment over it.
 """
 
+import re
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 from pydantic import Field as Bounded
 
 from enrich_pipeline.domain.enrichment import Field, ValueStatus
@@ -23,6 +24,23 @@ def _exact(value: object) -> object:
 
 
 Amount = Annotated[Decimal, BeforeValidator(_exact), Bounded(ge=0, max_digits=18, decimal_places=6)]
+
+
+def _time_of_day(value: object) -> object:
+    """YAML reads an unquoted `16:30` as a number to the base of 60: as minutes."""
+    if isinstance(value, int) and 0 <= value < 24 * 60:
+        return time(value // 60, value % 60)
+    if isinstance(value, str) and (match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value)):
+        return time(int(match[1]), int(match[2]))
+    raise ValueError("expected a time of day (UTC) such as 06:00")
+
+
+def _listed(value: object) -> object:
+    """One address may stand alone: refused, it would be shown with the secrets it holds."""
+    return [value] if isinstance(value, str) else value
+
+
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
 
 
 def micro(amount: Decimal) -> int:
@@ -76,6 +94,29 @@ class BudgetPolicy(_Policy):
     person_days: int = Bounded(ge=1, le=3650)
 
 
+class RetentionPolicy(_Policy):
+    """After how many days what is removed. Never what an open call needs, never the ledger."""
+
+    raw_replies_days: int = Bounded(ge=1, le=3650)
+    requests_days: int = Bounded(ge=1, le=3650)
+    inbox_days: int = Bounded(ge=1, le=3650)
+    skips_days: int = Bounded(ge=1, le=3650)
+    rejects_days: int = Bounded(ge=1, le=3650)
+    reports_days: int = Bounded(ge=1, le=3650)
+
+
+class AlertsPolicy(_Policy):
+    """Whom to tell what needs a person. `urls` are Apprise addresses, which hold secrets.
+
+    `deadline` is the time of day (UTC) by which a night must be finished; None: never late. What
+    persists is told again after `repeat_hours`.
+    """
+
+    urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)]
+    deadline: TimeOfDay | None
+    repeat_hours: float = Bounded(ge=1)
+
+
 class Tariff(_Policy):
     """Prices in credits from a day on. `usd_per_credit` only converts for budgets and reports."""
 
@@ -93,7 +134,11 @@ class RateWindow(_Policy):
 
 
 class ProviderPolicy(_Policy):
-    """The terms on which a provider is used. `budget_credits` caps a UTC day; None: no own cap."""
+    """The terms on which a provider is used.
+
+    `budget_credits` caps a UTC day; None: no own cap. A balance below `low_credits` is an alert;
+    None: never.
+    """
 
     enabled: bool
     base_url: str
@@ -108,6 +153,7 @@ class ProviderPolicy(_Policy):
     in_doubt_hours: float = Bounded(gt=0)
     on_unavailable: Literal["wait", "next"]
     budget_credits: Amount | None
+    low_credits: Amount | None
     tariffs: tuple[Tariff, ...] = Bounded(min_length=1)
     options: Mapping[str, Any]
 
@@ -127,10 +173,18 @@ class Policy(_Policy):
     fields: Mapping[Field, FieldPolicy]
     reuse: ReusePolicy
     budget: BudgetPolicy
+    retention: RetentionPolicy
+    alerts: AlertsPolicy
     providers: Mapping[str, ProviderPolicy]
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
+        if self.retention.skips_days < self.reuse.not_found_days:
+            raise ValueError(
+                f"retention.skips_days ({self.retention.skips_days}) is below "
+                f"reuse.not_found_days ({self.reuse.not_found_days}): a skip tells for so long "
+                "that a provider was not available"
+            )
         for name, policy in self.fields.items():
             if self.reuse.found_days > policy.stale_after_days:
                 raise ValueError(
@@ -147,6 +201,15 @@ class Policy(_Policy):
             if len(set(policy.waterfall)) != len(policy.waterfall):
                 raise ValueError(f"fields.{name}.waterfall names a provider twice")
         return self
+
+    @property
+    def night_hours(self) -> timedelta | None:
+        """How long a night may take, from refresh.hour_utc to alerts.deadline; None: any time."""
+        if self.alerts.deadline is None:
+            return None
+        deadline = timedelta(hours=self.alerts.deadline.hour, minutes=self.alerts.deadline.minute)
+        start = timedelta(hours=self.refresh.hour_utc)
+        return (deadline - start) % timedelta(days=1) or timedelta(days=1)
 
     def waterfall(self, field: Field) -> tuple[str, ...]:
         """The enabled providers of a field, in order."""

@@ -15,8 +15,9 @@ from sqlalchemy import Engine
 from enrich_pipeline.domain.contact import BadRow, normalize_contact
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.intake.file import ContactFile, Reject, RejectsFile, as_json
-from enrich_pipeline.intake.source import SyncSummary, sync_source
-from enrich_pipeline.store import contacts
+from enrich_pipeline.intake.source import SyncSummary, identifiers_of, sync_source
+from enrich_pipeline.store import contacts, locks, personal_files, tombstones
+from enrich_pipeline.store.tombstones import Tombstones
 
 FLAGS = ("personal_email_consent", "do_not_enrich")
 Progress = Callable[[int], None]
@@ -76,8 +77,8 @@ def load_file(
 
     An empty or unreadable cell leaves the stored value; a row whose `updated_at` is older than the
     stored one is skipped. Bad rows, skipped rows and the losers of a repeated contact_id go to
-    `rejects_path` (default: FILE.rejects.csv) with the reason. Loading a file twice changes nothing
-    the second time.
+    `rejects_path` (default: FILE.rejects.csv) with the reason; of persons who were erased only the
+    line. Loading a file twice changes nothing the second time.
 
     Raises:
         ConfigurationError: the file as a whole cannot be read; nothing was loaded.
@@ -86,10 +87,13 @@ def load_file(
     target = rejects_path or path.with_name(f"{path.name}.rejects.csv")
     with RejectsFile(target) as rejects, engine.begin() as conn:
         tally = _Tally(rejects, on_progress)
-        contacts.stage_rows(conn, _staged(file, now, tally))
+        # Nobody is erased between the look at who was and the rows that are stored.
+        locks.hold(conn, locks.LOAD)
+        contacts.stage_rows(conn, _staged(file, now, tally, tombstones.read(conn)))
         for row in contacts.staged_rejects(conn):
             tally.reject(Reject(row.line, row.contact_id, row.reason, row.content))
         result = contacts.upsert_staged(conn, source=path.name, now=now)
+        personal_files.note_rejects(conn, target, rejects.count, now)
     skipped_older = tally.rejected.pop(contacts.OLDER, 0)
     return LoadSummary(
         read=tally.read,
@@ -126,7 +130,9 @@ class _Tally:
         self._rejects.write(reject)
 
 
-def _staged(file: ContactFile, now: datetime, tally: _Tally) -> Iterator[contacts.StagedRow]:
+def _staged(
+    file: ContactFile, now: datetime, tally: _Tally, erased: Tombstones
+) -> Iterator[contacts.StagedRow]:
     for row in file:
         tally.count()
         if isinstance(row, Reject):
@@ -137,6 +143,10 @@ def _staged(file: ContactFile, now: datetime, tally: _Tally) -> Iterator[contact
         except BadRow as error:
             raw_id = str(row.cells.get("contact_id") or "").strip()[:200]
             tally.reject(Reject(row.line, raw_id, error.reason, as_json(row.cells)))
+            continue
+        if erased.recognize(identifiers_of(contact)):
+            # Not even the rejects say who it was: the line must do.
+            tally.reject(Reject(row.line, "", tombstones.ERASED, ""))
             continue
         tally.left_out.update(f"{p.column}: {p.code}" for p in problems)
         yield contacts.StagedRow(

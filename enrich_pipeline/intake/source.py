@@ -28,9 +28,10 @@ from enrich_pipeline.domain.normalize import is_role_mailbox
 from enrich_pipeline.domain.person import keys_of
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.intake.file import as_json
-from enrich_pipeline.store import merge, mirror, persons
+from enrich_pipeline.store import merge, mirror, persons, tombstones
 from enrich_pipeline.store.contacts import REPEATED
 from enrich_pipeline.store.mirror import LOCKED_FIELDS, WEIGHT, MirrorRow, Source
+from enrich_pipeline.store.tombstones import Identifier, Tombstones
 
 CHUNK: Final = 10_000
 """Contacts per statement while persons are resolved and merged."""
@@ -90,8 +91,9 @@ def sync(
     source = find_source(conn, policy)
     mirror.begin_mirror(conn)
     _refuse_sudden_emptiness(conn, policy, source)
+    erased = tombstones.read(conn)
     for rows in mirror.changed_rows(conn, source):
-        mirror.stage_mirror(conn, list(_normalized(rows, now, rejected, left_out)))
+        mirror.stage_mirror(conn, list(_normalized(rows, now, rejected, left_out, erased)))
         read += len(rows)
         if on_progress is not None:
             on_progress(read)
@@ -167,14 +169,28 @@ def _refuse_sudden_emptiness(conn: Connection, policy: Policy, source: Source) -
         )
 
 
+def identifiers_of(contact: Contact) -> set[Identifier]:
+    """By what a contact is recognized as somebody who was erased."""
+    found: set[Identifier] = {(i.kind.value, i.value) for i in keys_of(contact).identifiers}
+    found |= {("email", address) for address in (contact.email, contact.personal_email) if address}
+    return found | {("contact", contact.contact_id)}
+
+
 def _normalized(
-    rows: list[dict[str, Any]], now: datetime, rejected: Counter[str], left_out: Counter[str]
+    rows: list[dict[str, Any]],
+    now: datetime,
+    rejected: Counter[str],
+    left_out: Counter[str],
+    erased: Tombstones,
 ) -> Iterator[MirrorRow]:
     for row in rows:
         try:
             contact, problems = normalize_contact(row, now)
         except BadRow as error:
             rejected[error.reason] += 1
+            continue
+        if erased.recognize(identifiers_of(contact)):
+            rejected[tombstones.ERASED] += 1
             continue
         weight, locked, more = _extras(row)
         problems += more

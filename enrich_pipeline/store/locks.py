@@ -14,6 +14,8 @@ DRAIN: Final = 6
 MARTS: Final = 7
 SENDING: Final = 8
 """Shared by whoever arms a call, held by whoever waits for all of these."""
+ALERTS: Final = 9
+"""Held by the one process that sends alerts now."""
 
 
 def hold(conn: Connection, lock: int, key: int = 0) -> None:

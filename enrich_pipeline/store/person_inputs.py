@@ -38,7 +38,9 @@ _LOCK: Final = """
 _REFRESH_INPUTS: Final = """
     with wanted as (
         select distinct coalesce(p.merged_into, p.person_id) as person_id
-        from enrichment.persons as p where p.person_id = any(cast(:ids as bigint[]))
+        from enrichment.persons as p
+        -- Of whom was erased nothing is known any more, and that stays blocked.
+        where p.person_id = any(cast(:ids as bigint[])) and p.erased_at is null
     ), members as (
         select person_id as member_id, person_id from wanted
         union all

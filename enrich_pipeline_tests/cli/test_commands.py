@@ -25,6 +25,7 @@ COMMANDS = (
     ("load-contacts",),
     ("refresh",),
     ("status",),
+    ("report",),
     ("reconcile",),
     ("in-doubt",),
     ("in-doubt", "list"),
