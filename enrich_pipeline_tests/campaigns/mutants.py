@@ -28,6 +28,7 @@ _QUICK = ("intent not committed", "sent again while in doubt")
 _AT_ONCE = 2
 _LONGEST_SECONDS = 900.0
 """A campaign that comes to no end has not noticed anything: the machine may be slow."""
+_TO_STOP_SECONDS = 60.0
 _CANNOT_RUN = 2
 _SEED = 1
 """Of every short form: the one that the suite runs too."""
@@ -120,11 +121,14 @@ def _first_complaint(folder: Path, campaign: str) -> Noticed | None:
     with process:
         assert process.stderr is not None
         for line in process.stderr:
-            words = line.strip() or words
+            words = line.removeprefix(BROKEN).strip() or words
             if line.startswith(BROKEN):
                 # Nothing more needs to be known; it stops its servers by itself.
                 process.terminate()
+                last_resort = threading.Timer(_TO_STOP_SECONDS, process.kill)
+                last_resort.start()
                 process.communicate()
+                last_resort.cancel()
                 break
     timer.cancel()
     seconds = time.monotonic() - started
