@@ -47,6 +47,7 @@ from enrich_pipeline.providers.protocol import (
     Options,
     Poll,
     Provider,
+    Quota,
     Reply,
     Subject,
     Unavailable,
@@ -314,6 +315,14 @@ class Apollo(Provider):
     ) -> Generator[Sequence[HttpRequest], Sequence[HttpResponse], Reply]:
         responses = yield (HttpRequest("GET", f"/webhook_result/{call.job_id}"),)
         return _polled(call, responses[0])
+
+    def quotas(self, response: HttpResponse) -> tuple[Quota, ...]:
+        told = response.headers
+        return reading.quotas(
+            (60, told.get("x-minute-requests-left"), None),
+            (3600, told.get("x-hourly-requests-left"), None),
+            (86400, told.get("x-24-hour-requests-left"), None),
+        )
 
     def balance_request(self) -> HttpRequest:
         return HttpRequest("POST", "/usage_stats/credit_usage_stats", json={})

@@ -28,6 +28,7 @@ from enrich_pipeline.providers.protocol import (
     Offer,
     Options,
     Provider,
+    Quota,
     Reply,
     Subject,
     Verdict,
@@ -269,6 +270,13 @@ class Prospeo(Provider):
                 for product in sorted(item.products)
             ),
             anomalies=notes.codes(),
+        )
+
+    def quotas(self, response: HttpResponse) -> tuple[Quota, ...]:
+        told = response.headers
+        return reading.quotas(
+            (60, told.get("x-minute-request-left"), told.get("x-minute-reset-seconds")),
+            (86400, told.get("x-daily-request-left"), told.get("x-daily-reset-seconds")),
         )
 
     def balance_request(self) -> HttpRequest:

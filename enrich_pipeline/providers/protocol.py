@@ -126,6 +126,15 @@ class HttpResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a provider says is left of its window of `seconds`, in requests."""
+
+    seconds: int
+    left: int
+    resets_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One person inside a call. `key` is unique in the call, `[a-z0-9]{1,32}`."""
 
@@ -326,6 +335,10 @@ class Provider(ABC):
     @abstractmethod
     def read(self, call: Call, response: HttpResponse) -> Reply:
         """Reads the reply to the billable request. Never raises on any bytes."""
+
+    def quotas(self, response: HttpResponse) -> tuple[Quota, ...]:
+        """What the headers of any of its replies say of its rate windows."""
+        return ()
 
     def read_delivery(self, call: Call, body: bytes) -> Reply:
         """Reads one webhook delivery that belongs to `call`. Never raises on any bytes."""

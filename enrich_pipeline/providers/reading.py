@@ -18,7 +18,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from enrich_pipeline.domain import normalize
 from enrich_pipeline.domain.enrichment import Attribute, ValueStatus
 from enrich_pipeline.domain.policy import MICRO
-from enrich_pipeline.providers.protocol import Disposition, FoundValue, HttpResponse, Item, Reply
+from enrich_pipeline.providers.protocol import (
+    Disposition,
+    FoundValue,
+    HttpResponse,
+    Item,
+    Quota,
+    Reply,
+)
 
 MAX_DEPTH: Final = 50
 """Nesting beyond this is no provider's reply; it would only exhaust the stack of what walks it."""
@@ -192,6 +199,15 @@ def seconds(raw: object) -> float | None:
     """A stated waiting time in seconds, at most a day; None when it is no number."""
     micro = amount_micro(raw, ceiling=10**9)
     return None if micro is None else min(micro / MICRO, float(MAX_WAIT_SECONDS))
+
+
+def quotas(*windows: tuple[int, str | None, str | None]) -> tuple[Quota, ...]:
+    """(window in seconds, header of what is left, header of when it resets): those that say it."""
+    return tuple(
+        Quota(window, left // MICRO, seconds(resets_in))
+        for window, stated, resets_in in windows
+        if (left := amount_micro(stated)) is not None
+    )
 
 
 def instant(raw: object) -> datetime | None:

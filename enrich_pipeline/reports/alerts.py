@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from enrich_pipeline.domain.alert import Alert, Level
 from enrich_pipeline.domain.policy import MICRO, Policy, micro
 from enrich_pipeline.reports.status import usd
-from enrich_pipeline.store import limits, troubles
+from enrich_pipeline.store import breakers, troubles
 
 REFUSALS = ("unauthorized",)
 """Reasons of a breaker that no pause mends: the key is wrong, or the account is closed."""
@@ -130,11 +130,11 @@ def _credits(amount_micro: int) -> str:
 
 def _breakers(conn: Connection, enabled: list[str]) -> list[Alert]:
     alerts = []
-    for each in limits.breaker_states(conn):
+    for each in breakers.breaker_states(conn):
         if each.opened_at is None or each.provider not in enabled:
             continue
         name = each.provider
-        what = name if each.product == limits.ALL_PRODUCTS else f"{name} ({each.product})"
+        what = name if each.product == breakers.ALL_PRODUCTS else f"{name} ({each.product})"
         since = f"since {each.opened_at:%Y-%m-%d %H:%M} UTC"
         key = f"breaker:{name}:{each.product}"
         if each.reason in REFUSALS:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from enrich_pipeline.domain.policy import MICRO, Policy
-from enrich_pipeline.store import coverage, limits, switch, totals
+from enrich_pipeline.store import breakers, coverage, switch, totals
 
 
 def status(conn: Connection, policy: Policy, now: datetime) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def status(conn: Connection, policy: Policy, now: datetime) -> dict[str, Any]:
             for provider in dict.fromkeys([*policy.providers, *sorted(spend)])
         },
         "paused": pause and {"since": pause.since.isoformat(), "reason": pause.reason},
-        "breakers": [_breaker(each) for each in limits.breaker_states(conn)],
+        "breakers": [_breaker(each) for each in breakers.breaker_states(conn)],
     }
 
 
@@ -52,7 +52,7 @@ def _spend(spend: totals.Spend) -> dict[str, int | str]:
     }
 
 
-def _breaker(state: limits.BreakerState) -> dict[str, Any]:
+def _breaker(state: breakers.BreakerState) -> dict[str, Any]:
     return {
         "provider": state.provider,
         "product": state.product,

@@ -1,30 +1,37 @@
-"""Rate limits: one bucket a second and one a minute per provider.
+"""Rate limits: in no second, and in no minute, more than a provider allows; rolling windows."""
 
-A bucket holds what its window allows and refills evenly, so that a caller who keeps exactly to the
-allowed rate is never refused for a late or early packet.
-"""
-
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from .config import RateLimit
 
 
 @dataclass(slots=True)
-class _Bucket:
-    size: float
+class _Window:
+    limit: float
     seconds: float
-    tokens: float
-    filled_at: float
+    taken: float = 0.0
+    _admitted: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def refill(self, now: float) -> None:
-        gained = (now - self.filled_at) * self.size / self.seconds
-        self.tokens = min(self.size, self.tokens + gained)
-        self.filled_at = now
+    def forget(self, now: float) -> None:
+        """What was admitted before the window does not count any more."""
+        while self._admitted and self._admitted[0][0] <= now - self.seconds:
+            self.taken -= self._admitted.popleft()[1]
 
-    def wait(self, amount: float) -> float:
+    def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` fits; 0 if it does now."""
-        missing = min(amount, self.size) - self.tokens
-        return max(0.0, missing * self.seconds / self.size)
+        missing = min(amount, self.limit) - (self.limit - self.taken)
+        for admitted_at, tokens in self._admitted:
+            if missing <= 0:
+                break
+            missing -= tokens
+            if missing <= 0:
+                return max(admitted_at + self.seconds - now, 0.001)
+        return 0.0
+
+    def take(self, amount: float, now: float) -> None:
+        self.taken += amount
+        self._admitted.append((now, amount))
 
 
 class Limiter:
@@ -32,28 +39,29 @@ class Limiter:
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
-        self._second = self._bucket(limit.per_second, 1.0)
-        self._minute = self._bucket(limit.per_minute, 60.0)
+        self._second = self._window(limit.per_second, 1.0)
+        self._minute = self._window(limit.per_minute, 60.0)
         self.refused = 0
 
     def admit(self, now: float, records: int) -> float:
         """0 and the tokens taken, or the seconds to wait and nothing taken."""
         amount = float(max(1, records)) if self.limit.per_record else 1.0
-        buckets = [b for b in (self._second, self._minute) if b is not None]
-        for bucket in buckets:
-            bucket.refill(now)
-        wait = max((bucket.wait(amount) for bucket in buckets), default=0.0)
+        windows = [w for w in (self._second, self._minute) if w is not None]
+        for window in windows:
+            window.forget(now)
+        wait = max((window.wait(amount, now) for window in windows), default=0.0)
         if wait > 0:
             self.refused += 1
             return wait
-        for bucket in buckets:
-            bucket.tokens -= amount
+        for window in windows:
+            window.take(amount, now)
         return 0.0
 
     @property
     def minute_left(self) -> int | None:
-        return None if self._minute is None else max(0, int(self._minute.tokens))
+        minute = self._minute
+        return None if minute is None else max(0, int(minute.limit - minute.taken))
 
     @staticmethod
-    def _bucket(size: float | None, seconds: float) -> _Bucket | None:
-        return None if size is None else _Bucket(size, seconds, size, 0.0)
+    def _window(limit: float | None, seconds: float) -> _Window | None:
+        return None if limit is None else _Window(limit, seconds)

@@ -16,6 +16,8 @@ SENDING: Final = 8
 """Shared by whoever arms a call, held by whoever waits for all of these."""
 ALERTS: Final = 9
 """Held by the one process that sends alerts now."""
+SLOTS: Final = 10
+"""Taken for a moment by whoever shares out the slots of a provider; keyed by the provider."""
 
 
 def hold(conn: Connection, lock: int, key: int = 0) -> None:

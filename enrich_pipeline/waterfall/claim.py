@@ -20,7 +20,7 @@ from enrich_pipeline.domain.policy import Tariff, micro
 from enrich_pipeline.domain.posting import Entry, EntryType
 from enrich_pipeline.providers.http import encode
 from enrich_pipeline.providers.protocol import Call, HttpRequest, Item, Offer
-from enrich_pipeline.store import calls, ledger, limits, reservations, switch, work
+from enrich_pipeline.store import breakers, calls, ledger, reservations, switch, work
 from enrich_pipeline.waterfall.context import Context, Partition, database_now
 from enrich_pipeline.waterfall.decide import Decision, Situation, decide, relevant
 from enrich_pipeline.waterfall.fault_points import reached
@@ -139,7 +139,7 @@ def _decide(
     for (person, product, options), line in work.memories(conn, provider, locked).items():
         memory.setdefault(person, {})[(product, options)] = line
     on_their_way = work.fields_on_their_way(conn, provider, locked)
-    breakers = limits.open_breakers(conn, provider)
+    opened = breakers.open_breakers(conn, provider)
     is_paused = switch.paused(conn) is not None
     now = database_now(conn)
     api, terms = ctx.providers[provider], ctx.terms(provider)
@@ -153,7 +153,7 @@ def _decide(
             offers=offers,
             memory=with_larger_answers(ctx, provider, consented, memory.get(person, {})),
             on_their_way=on_their_way.get(person, frozenset()),
-            unavailable=_unavailable(offers, breakers, receiver_ready),
+            unavailable=_unavailable(offers, opened, receiver_ready),
             move_on=terms.on_unavailable == "next",
             why_not_sold={
                 f: str(reason)
@@ -189,11 +189,11 @@ def with_larger_answers(
 
 
 def _unavailable(
-    offers: Iterable[Offer], breakers: Mapping[str, limits.Breaker], receiver_ready: bool
+    offers: Iterable[Offer], opened: Mapping[str, breakers.Breaker], receiver_ready: bool
 ) -> dict[str, str]:
     closed: dict[str, str] = {}
     for offer in offers:
-        breaker = breakers.get(limits.ALL_PRODUCTS) or breakers.get(offer.product)
+        breaker = opened.get(breakers.ALL_PRODUCTS) or opened.get(offer.product)
         if breaker is not None and not breaker.may_probe:
             closed[offer.product] = breaker.reason
         elif offer.needs_webhook and not receiver_ready:

@@ -14,6 +14,7 @@ from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.send import store
 from enrich_pipeline.waterfall.settle import Settled, settle
+from enrich_pipeline.waterfall.turns import await_turn
 from enrich_pipeline.waterfall.unanswered import doubt
 
 POLL_DEADLINE_SECONDS = 60.0
@@ -191,6 +192,7 @@ def _exchange(ctx: Context, provider: str, requests: Sequence[HttpRequest]) -> l
     client = ctx.clients[provider]
 
     def ask(request: HttpRequest) -> HttpResponse:
+        await_turn(ctx, provider, 1, ctx.stopping.wait)
         return client.send(request, deadline_seconds=POLL_DEADLINE_SECONDS)
 
     if len(requests) == 1:

@@ -17,18 +17,20 @@ from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.providers.protocol import Disposition, Provider
-from enrich_pipeline.store import calls, limits, switch, work
+from enrich_pipeline.store import breakers, calls, switch, work
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.store.progress import StageMoney, stage_money
 from enrich_pipeline.waterfall import collect
 from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
 from enrich_pipeline.waterfall.context import Access, Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
+from enrich_pipeline.waterfall.pauses import LONGEST_WAIT_SECONDS, RATE_LIMITED
 from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.waterfall.reconcile import first_reading
 from enrich_pipeline.waterfall.send import STOPPED, Sent, give_back, send
 from enrich_pipeline.waterfall.settle import Settled
 from enrich_pipeline.waterfall.sweep import SweepSummary, run_key, sweep
+from enrich_pipeline.waterfall.turns import Turns
 
 __all__ = ["Access", "Partition", "StageSummary", "SweepSummary", "Waterfall"]
 
@@ -166,7 +168,7 @@ class Waterfall:
         with self._ctx.engine.connect() as conn:
             money = stage_money(conn, partition.day, partition.batch, provider)
             summary.paused = switch.paused(conn) is not None
-            opened = limits.open_breakers(conn, provider)
+            opened = breakers.open_breakers(conn, provider)
         self._note(summary, money)
         if opened:
             told = (f"{product}: {each.reason}" for product, each in sorted(opened.items()))
@@ -196,6 +198,7 @@ class Waterfall:
         with (
             ThreadPoolExecutor(concurrency, thread_name_prefix=f"send-{provider}") as pool,
             self._nothing_new_after_a_failure(),
+            Turns(ctx, provider) as turns,
         ):
             while True:
                 if self._stop.is_set():
@@ -208,17 +211,26 @@ class Waterfall:
                     queue.extend(fresh)
                     if not fresh and not flying and not cursor.is_done and cursor.budget_short:
                         cursor.carry.clear()
-                while queue and len(flying) < concurrency:
-                    flying.add(pool.submit(send, ctx, partition, queue.pop(0), self._sleep))
+                slots, pause = turns.slots(), 0.0
+                while queue and not pause and len(flying) < slots:
+                    pause = turns.wait(min(slots - len(flying), len(queue)))
+                    if not pause:
+                        flying.add(pool.submit(send, ctx, partition, queue.pop(0)))
+                if pause > LONGEST_WAIT_SECONDS:
+                    self._leave_for_later(queue, provider, pause)
                 if not flying:
-                    if cursor.is_done or self._stop.is_set():
+                    if queue:
+                        self._sleep(min(pause or _LISTEN_SECONDS, _LISTEN_SECONDS))
+                    elif cursor.is_done or self._stop.is_set():
                         break
                     continue
-                done, flying = wait(flying, return_when=FIRST_COMPLETED)
+                done, flying = wait(flying, min(pause or 1.0, 1.0), return_when=FIRST_COMPLETED)
                 for future in done:
                     sent = future.result()
                     queue.extend(sent.successors)
                     again |= self._count(sent, summary)
+                    if sent.is_throttled:
+                        turns.forget()
                 if on_progress is not None:
                     on_progress(summary)
         summary.persons += cursor.persons
@@ -229,6 +241,15 @@ class Waterfall:
         if cursor.busy and not again:
             self._sleep(_AFTER_FAILURE_SECONDS)
         return (again or cursor.busy > 0) and not self._stop.is_set()
+
+    def _leave_for_later(self, queue: list[Claimed], provider: str, pause: float) -> None:
+        """A window of hours is used up: its provider is left to a later drain."""
+        for claimed in queue:
+            give_back(self._ctx, claimed, f"unavailable:{RATE_LIMITED}")
+        queue.clear()
+        everything = [breakers.ALL_PRODUCTS]
+        with self._ctx.engine.begin() as conn:
+            breakers.trip(conn, provider, everything, RATE_LIMITED, pause)
 
     @contextmanager
     def _nothing_new_after_a_failure(self) -> Iterator[None]:

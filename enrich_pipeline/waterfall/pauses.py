@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from enrich_pipeline.providers.protocol import Disposition, Reply
-from enrich_pipeline.store import calls, limits
+from enrich_pipeline.store import breakers, calls, rate_limits
 
 FAILURES_TO_OPEN = 5
 """How many failures in a row open a breaker."""
@@ -14,6 +14,7 @@ PAUSE_SECONDS = 300.0
 CREDITS_PAUSE_SECONDS = 1800.0
 """How long a product is left alone after its provider ran out of credits or refused the account."""
 
+RATE_LIMITED = "rate_limited"
 LONGEST_WAIT_SECONDS = 60.0
 """A provider that wants to be left alone for longer is left to a later drain."""
 
@@ -25,20 +26,24 @@ def after_refusal(conn: Connection, stored: calls.StoredCall, reply: Reply) -> N
         case Disposition.THROTTLED:
             pause = min(reply.retry_after or 1.0, 3600.0)
             if pause <= LONGEST_WAIT_SECONDS:
-                limits.block(conn, stored.provider, pause)
+                rate_limits.block(conn, stored.provider, pause)
             else:
-                everything = [limits.ALL_PRODUCTS]
-                limits.trip(conn, stored.provider, everything, "rate_limited", pause)
+                everything = [breakers.ALL_PRODUCTS]
+                breakers.trip(conn, stored.provider, everything, RATE_LIMITED, pause)
         case Disposition.TRANSIENT:
             count_failure(conn, stored, reply.reason or "transient")
         case Disposition.NO_CREDITS:
-            limits.trip(conn, stored.provider, products, "no_credits", CREDITS_PAUSE_SECONDS)
+            breakers.trip(conn, stored.provider, products, "no_credits", CREDITS_PAUSE_SECONDS)
         case Disposition.REFUSED:
             reason = reply.reason or "refused"
-            limits.trip(conn, stored.provider, products, reason, CREDITS_PAUSE_SECONDS)
+            breakers.trip(conn, stored.provider, products, reason, CREDITS_PAUSE_SECONDS)
         case Disposition.UNAUTHORIZED:
-            limits.trip(
-                conn, stored.provider, [limits.ALL_PRODUCTS], "unauthorized", CREDITS_PAUSE_SECONDS
+            breakers.trip(
+                conn,
+                stored.provider,
+                [breakers.ALL_PRODUCTS],
+                "unauthorized",
+                CREDITS_PAUSE_SECONDS,
             )
         case _:
             pass
@@ -46,7 +51,7 @@ def after_refusal(conn: Connection, stored: calls.StoredCall, reply: Reply) -> N
 
 def count_failure(conn: Connection, stored: calls.StoredCall, reason: str) -> None:
     """Notes one of the failures that open a breaker together."""
-    limits.count_failure(
+    breakers.count_failure(
         conn,
         stored.provider,
         reason,

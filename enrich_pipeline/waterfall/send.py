@@ -1,6 +1,6 @@
 """Sending: the only place where a billable request leaves.
 
-rate limit -> arm (committed) -> send, outside any transaction -> store the reply (committed) ->
+arm (committed) -> send, outside any transaction -> store the reply (committed) ->
 settle. What happens to the process in between is answered by the state that was committed last.
 """
 
@@ -15,13 +15,14 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from enrich_pipeline.providers.http import NeverSent, ReplyLost, encode
 from enrich_pipeline.providers.protocol import Disposition, HttpResponse, Poll, Reply
-from enrich_pipeline.store import calls, limits, replies, switch
+from enrich_pipeline.store import breakers, calls, rate_limits, replies, switch
 from enrich_pipeline.waterfall.booking import POLL, REREAD
 from enrich_pipeline.waterfall.claim import Claimed, halves, request_digest
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import FAILURES_TO_OPEN, PAUSE_SECONDS
 from enrich_pipeline.waterfall.settle import Settled, settle
+from enrich_pipeline.waterfall.turns import await_turn
 from enrich_pipeline.waterfall.unanswered import doubt, release
 
 GRACE_SECONDS = 60.0
@@ -47,24 +48,14 @@ class Sent:
     stopped_reason: str | None = None
     successors: tuple[Claimed, ...] = ()
 
-
-def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float], object]) -> None:
-    """Waits for the tokens of one request in every rate window; not while the run stops."""
-    windows = ctx.terms(provider).rate
-    while not ctx.stopping.is_set():
-        with ctx.engine.begin() as conn:
-            wait = limits.acquire(conn, provider, windows, records)
-        if wait <= 0:
-            return
-        sleep(min(wait, 5.0))
+    @property
+    def is_throttled(self) -> bool:
+        return self.settled is not None and self.settled.disposition is Disposition.THROTTLED
 
 
-def send(
-    ctx: Context, partition: Partition, claimed: Claimed, sleep: Callable[[float], object]
-) -> Sent:
-    """Takes one reserved call as far as it goes now."""
+def send(ctx: Context, partition: Partition, claimed: Claimed) -> Sent:
+    """Takes one reserved call, whose turn it is, as far as it goes now."""
     terms = ctx.terms(claimed.provider)
-    await_turn(ctx, claimed.provider, claimed.persons, sleep)
     deadline = terms.connect_timeout_seconds + terms.timeout_seconds
     refused: str | None = None
     started = time.monotonic()
@@ -73,7 +64,7 @@ def send(
             refused = STOPPED
         elif not switch.may_send(conn):
             refused = switch.REASON
-        elif not limits.may_pass(conn, claimed.provider, claimed.products, PROBE_SECONDS):
+        elif not breakers.may_pass(conn, claimed.provider, claimed.products, PROBE_SECONDS):
             refused = "breaker_open"
         elif not calls.arm(conn, claimed.call_id, deadline + GRACE_SECONDS):
             refused = "lease_over"
@@ -118,7 +109,17 @@ def send(
     reached("answered")
     store(ctx, claimed.call_id, "submit", [response])
     reached("stored")
-    return settle_stored(ctx, partition, claimed.call_id)
+    sent = settle_stored(ctx, partition, claimed.call_id)
+    note_quotas(ctx, claimed.provider, response)
+    return sent
+
+
+def note_quotas(ctx: Context, provider: str, response: HttpResponse) -> None:
+    """Slows down to what the provider's headers say is left."""
+    quotas = ctx.providers[provider].quotas(response)
+    if quotas:
+        with ctx.engine.begin() as conn:
+            rate_limits.note_quotas(conn, provider, ctx.terms(provider).rate, quotas)
 
 
 def give_back(ctx: Context, claimed: Claimed, reason: str) -> str:
@@ -157,7 +158,7 @@ def _surely(ctx: Context, step: Callable[[Connection], _Result]) -> _Result:
 
 
 def _count_failure(conn: Connection, provider: str, reason: str) -> None:
-    limits.count_failure(
+    breakers.count_failure(
         conn, provider, reason, threshold=FAILURES_TO_OPEN, pause_seconds=PAUSE_SECONDS
     )
 

@@ -27,7 +27,7 @@ from enrich_pipeline.providers.protocol import (
     Reply,
     Verdict,
 )
-from enrich_pipeline.store import answers, calls, limits, persons, work
+from enrich_pipeline.store import answers, breakers, calls, persons, work
 from enrich_pipeline.waterfall import costs, findings, pauses
 from enrich_pipeline.waterfall.booking import REREAD, change, post_lines
 from enrich_pipeline.waterfall.context import Context, database_now
@@ -167,7 +167,7 @@ def _apply(
         poll_seconds=terms.poll_seconds,
         write_off_hours=terms.in_doubt_hours,
     )
-    limits.succeeded(
+    breakers.succeeded(
         conn,
         stored.provider,
         sorted({p for item in stored.items for p in item.products}),
@@ -176,8 +176,8 @@ def _apply(
     if any(r.change.cost_micro > r.change.hold_micro for r in results) or any(
         e.entry_type is EntryType.OVERAGE for e in booked
     ):
-        limits.trip(
-            conn, stored.provider, [limits.ALL_PRODUCTS], "cost_above_hold", pauses.PAUSE_SECONDS
+        breakers.trip(
+            conn, stored.provider, [breakers.ALL_PRODUCTS], "cost_above_hold", pauses.PAUSE_SECONDS
         )
 
 

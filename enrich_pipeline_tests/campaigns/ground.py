@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -59,11 +59,12 @@ class Ground:
         own: Mapping[str, Any],
         shares: Mapping[str, float],
         environment: Mapping[str, str] | None = None,
+        sandbox_options: Sequence[str] = (),
     ) -> Iterator[Lab]:
         """A lab on a fresh database, which is dropped in the end."""
         with (
             self.database() as database,
-            self.bench.lab(database, own, shares, environment) as lab,
+            self.bench.lab(database, own, shares, environment, sandbox_options) as lab,
         ):
             yield lab
 

@@ -328,7 +328,7 @@ class Drive(RuleBasedStateMachine):
 
     def _calm(self, _: float) -> None:
         """Whoever would have to wait finds the pause over."""
-        self.tables.run("delete from enrichment.rate_windows")
+        self.tables.run("delete from enrichment.rate_pauses")
 
     def _clean_up(self) -> None:
         self.senders = [s for s in self.senders if s.place != "over"]

@@ -90,17 +90,13 @@ class Sender:
         self._may_go.acquire()
         try:
             if not self._is_killed:
-                self.result = send(ctx, partition, self.claimed, _no_pause)
+                self.result = send(ctx, partition, self.claimed)
         except _Killed:
             pass
         except BaseException as error:  # noqa: BLE001 - told to the machine, in its thread
             self.failure = error
         self.place = "over"
         self._has_halted.release()
-
-
-def _no_pause(_: float) -> None:
-    """Nobody is too fast here."""
 
 
 class Wire:

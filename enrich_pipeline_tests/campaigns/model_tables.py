@@ -32,8 +32,8 @@ CONSENTING = frozenset({0, 1, 3})
 _ACTIVITY = (
     "anomalies", "balance_readings", "value_locks", "observations", "attempts", "replies", "inbox",
     "ledger_entries", "charge_lines", "calls", "skips", "accounts", "budgets", "person_budgets",
-    "provider_states", "rate_windows", "mart_dirty_dates", "suppressions", "provider_identities",
-    "person_splits", "suspected_duplicates",
+    "provider_states", "rate_windows", "rate_pauses", "provider_slots", "mart_dirty_dates",
+    "suppressions", "provider_identities", "person_splits", "suspected_duplicates",
 )  # fmt: skip
 _PEOPLE = (
     "persons", "contacts", "contact_identifiers", "contact_persons", "person_identifiers",
@@ -55,7 +55,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 
 _SEEN = """
     with pauses as (delete from enrichment.provider_states),
-        waits as (delete from enrichment.rate_windows)
+        waits as (delete from enrichment.rate_pauses)
     select json_build_object(
         'day', cast(clock_timestamp() at time zone 'UTC' as date),
         'calls', (select json_object_agg(call_id, json_build_array(provider, state, sends))

@@ -204,7 +204,7 @@ def advance(lab: Lab, *clocks: str) -> None:
 def calm(lab: Lab) -> None:
     """The pauses of breakers and the provider's own are over."""
     lab.sql("delete from enrichment.provider_states")
-    lab.sql("update enrichment.rate_windows set blocked_until = null")
+    lab.sql("delete from enrichment.rate_pauses")
 
 
 def drain(lab: Lab, batch: int, days: Sequence[date]) -> None:

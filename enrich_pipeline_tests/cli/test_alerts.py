@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from enrich_pipeline.store import limits
+from enrich_pipeline.store import breakers
 
 from ..support.listener import Listener, listening
 from .conftest import Enrich, start
@@ -22,7 +22,7 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture
 def troubled(engine: Engine) -> None:
     with engine.begin() as conn:
-        limits.trip(conn, "pronto", ["*"], "unauthorized", 600)
+        breakers.trip(conn, "pronto", ["*"], "unauthorized", 600)
 
 
 def test_the_test_says_of_every_channel_whether_it_took_the_message(

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Engine
 
-from enrich_pipeline.store import limits, switch
+from enrich_pipeline.store import breakers, switch
 
 from .conftest import Night
 
@@ -23,7 +23,7 @@ def test_ops_show_whether_sending_is_paused_and_what_their_breaker_does(
 ) -> None:
     with engine.begin() as conn:
         switch.pause(conn, "a test")
-        limits.trip(conn, "lance", ["phone"], "no_credits", 600)
+        breakers.trip(conn, "lance", ["phone"], "no_credits", 600)
     result = night.run()
     assert result.success
     prospeo, lance = shown(result, "try_prospeo"), shown(result, "try_lance")

@@ -12,7 +12,7 @@ from enrich_pipeline.domain.alert import Alert, Level
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.reports.alerts import conditions, due_night
 from enrich_pipeline.settings import Settings, load
-from enrich_pipeline.store import ledger, limits
+from enrich_pipeline.store import breakers, ledger
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TODAY = NOW.date()
@@ -235,19 +235,19 @@ def test_an_open_breaker_is_told_with_its_reason_and_a_closed_one_is_not(
     engine: Engine, policy: Policy
 ) -> None:
     with engine.begin() as conn:
-        limits.trip(conn, "lance", ["phones"], "no_credits", 600)
-        limits.count_failure(conn, "apollo", "timeout", threshold=5, pause_seconds=60)
+        breakers.trip(conn, "lance", ["phones"], "no_credits", 600)
+        breakers.count_failure(conn, "apollo", "timeout", threshold=5, pause_seconds=60)
     (alert,) = holding(engine, policy).values()
     assert (alert.key, alert.level) == ("breaker:lance:phones", Level.WARNING)
     assert "Top up the account" in alert.action
     with engine.begin() as conn:
-        limits.succeeded(conn, "lance", ["phones"], datetime.now(UTC) + timedelta(seconds=1))
+        breakers.succeeded(conn, "lance", ["phones"], datetime.now(UTC) + timedelta(seconds=1))
     assert holding(engine, policy) == {}
 
 
 def test_a_refused_key_is_critical_and_names_the_variable(engine: Engine, policy: Policy) -> None:
     with engine.begin() as conn:
-        limits.trip(conn, "pronto", ["*"], "unauthorized", 600)
+        breakers.trip(conn, "pronto", ["*"], "unauthorized", 600)
     (alert,) = holding(engine, policy).values()
     assert alert.level is Level.CRITICAL
     assert "ENRICH_PRONTO_API_KEY" in alert.action
@@ -311,7 +311,7 @@ def test_a_match_rate_is_weak_when_far_below_its_own_usual_nights(
 def test_a_provider_that_is_not_enabled_is_no_trouble(engine: Engine, tmp_path: Any) -> None:
     policy = settings({"providers": {"lance": {"enabled": False}}}, tmp_path).policy
     with engine.begin() as conn:
-        limits.trip(conn, "lance", ["*"], "unauthorized", 600)
+        breakers.trip(conn, "lance", ["*"], "unauthorized", 600)
     assert holding(engine, policy) == {}
 
 
@@ -322,7 +322,7 @@ def test_the_most_urgent_stands_first_and_every_message_says_what_to_do(
     reading(engine, 5, 1000, 0)
     reading(engine, 1, 100, 10)
     with engine.begin() as conn:
-        limits.trip(conn, "pronto", ["*"], "unauthorized", 600)
+        breakers.trip(conn, "pronto", ["*"], "unauthorized", 600)
     nights(engine, [0.6] * 10 + [0.3])
     found = list(holding(engine, policy).values())
     levels = [alert.level for alert in found]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from enrich_pipeline.reports.status import status, usd
-from enrich_pipeline.store import limits, switch
+from enrich_pipeline.store import breakers, switch
 from enrich_pipeline.store.merge import remerge
 from enrich_pipeline_tests.store import rows
 
@@ -103,9 +103,9 @@ def test_spend_is_what_the_ledger_holds_since_the_beginning(conn: Connection) ->
 
 def test_the_pause_and_every_breaker_are_shown(conn: Connection) -> None:
     switch.pause(conn, "invoice looks wrong")
-    limits.trip(conn, "apollo", ["phone"], "no_credits", 1800)
-    limits.trip(conn, "lance", ["*"], "unauthorized", 0)
-    limits.count_failure(conn, "prospeo", "transient", threshold=5, pause_seconds=300)
+    breakers.trip(conn, "apollo", ["phone"], "no_credits", 1800)
+    breakers.trip(conn, "lance", ["*"], "unauthorized", 0)
+    breakers.count_failure(conn, "prospeo", "transient", threshold=5, pause_seconds=300)
 
     found = status(conn, POLICY, NOW)
 

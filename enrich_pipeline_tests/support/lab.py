@@ -6,7 +6,7 @@ A `Lab` is what a test drives; `Bench` opens labs and keeps the sandbox processe
 import csv
 import hashlib
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -39,8 +39,8 @@ from .sandbox import PROVIDERS, SandboxProcess
 
 DIRECTORY_SIZE = 700
 _runs = count(1)
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload([__name__])
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 
 
 def contact(number: int, **changes: str) -> dict[str, str]:
@@ -96,7 +96,12 @@ def impatient(seconds: float) -> None:
 
 
 @contextmanager
-def opened(engine: Engine, settings: Settings, run_id: str) -> Iterator[Waterfall]:
+def opened(
+    engine: Engine,
+    settings: Settings,
+    run_id: str,
+    sleep: Callable[[float], object] = impatient,
+) -> Iterator[Waterfall]:
     with Waterfall(
         engine,
         settings.policy,
@@ -104,7 +109,7 @@ def opened(engine: Engine, settings: Settings, run_id: str) -> Iterator[Waterfal
         settings.access,
         settings.webhook_public_url,
         run_id,
-        sleep=impatient,
+        sleep=sleep,
     ) as waterfall:
         yield waterfall
 
@@ -207,7 +212,7 @@ class Lab:
 
     def child(self, days: Sequence[date]) -> BaseProcess:
         """A process of its own that drains these dates; started."""
-        process = _PROCESSES.Process(
+        process = PROCESSES.Process(
             target=_drain_alone,
             args=(
                 self.database.render_as_string(hide_password=False),
@@ -370,9 +375,10 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def sandbox(self, shares: Mapping[str, float]) -> SandboxProcess:
+    def sandbox(self, shares: Mapping[str, float], options: Sequence[str] = ()) -> SandboxProcess:
         """A sandbox in which everybody is found with everything, but for these rates."""
-        arguments = (*QUICK, *rates({**CERTAIN, **shares}), "--directory", str(self._directory))
+        known = ("--directory", str(self._directory))
+        arguments = (*QUICK, *rates({**CERTAIN, **shares}), *known, *options)
         if arguments not in self._sandboxes:
             self._sandboxes[arguments] = self._stack.enter_context(SandboxProcess(arguments))
         sandbox = self._sandboxes[arguments]
@@ -386,9 +392,10 @@ class Bench:
         own: Mapping[str, Any] | None = None,
         shares: Mapping[str, float] | None = None,
         environment: Mapping[str, str] | None = None,
+        sandbox_options: Sequence[str] = (),
     ) -> Iterator[Lab]:
         """A lab with the receiver listening, until the block ends."""
-        sandbox = self.sandbox(shares or {})
+        sandbox = self.sandbox(shares or {}, sandbox_options)
         folder = self._folder / f"lab-{next(_runs)}"
         folder.mkdir()
         (folder / "own.yaml").write_text(yaml.safe_dump(configuration(own or {})))

@@ -10,7 +10,7 @@ from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition
 
-from ..support.lab import Lab, contact, impatient, only
+from ..support.lab import Lab, contact, only
 from .conftest import Open
 
 LATER = "2026-02-01T00:00:00Z"
@@ -47,7 +47,7 @@ def test_a_survivor_who_withdraws_is_not_asked_for_by_the_call_of_the_merged_per
     with claimed(lab, "agntdata") as (ctx, calls):
         unite(lab, do_not_enrich="true")
         for call in calls:
-            sent = send.send(ctx, Partition(lab.today, 0), call, impatient)
+            sent = send.send(ctx, Partition(lab.today, 0), call)
             assert sent.stopped_reason == "withdrawn"
     assert lab.sandbox.requests()["agntdata"]["count"] == 0
 

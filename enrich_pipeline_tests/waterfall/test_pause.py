@@ -9,7 +9,7 @@ from enrich_pipeline.store import switch
 from enrich_pipeline.waterfall.claim import Cursor, claim
 from enrich_pipeline.waterfall.engine import Partition
 from enrich_pipeline.waterfall.send import send
-from enrich_pipeline_tests.support.lab import Lab, contacts, impatient, only
+from enrich_pipeline_tests.support.lab import Lab, contacts, only
 
 from .conftest import Open
 
@@ -75,7 +75,7 @@ def test_a_call_that_was_reserved_before_the_pause_is_given_back(open_lab: Open)
             ctx, partition, "prospeo", Cursor(), 2, receiver_ready=True, last_chance=True
         )
         pause(lab)
-        assert send(ctx, partition, claimed, impatient).stopped_reason == "paused"
+        assert send(ctx, partition, claimed).stopped_reason == "paused"
     assert lab.sent()["prospeo"] == 0
     assert lab.states("prospeo") == {"released": 1}
     assert waiting(lab) == {"paused"}

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, text
 
-from enrich_pipeline.store import limits, nights, switch
+from enrich_pipeline.store import breakers, nights, switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Unfinished:
     waiting: tuple[Waiting, ...]
     skipped: tuple[Skipped, ...]
     rejected: tuple[Rejected, ...]
-    breakers: tuple[limits.BreakerState, ...]
+    breakers: tuple[breakers.BreakerState, ...]
     paused: switch.Pause | None
 
 
@@ -100,7 +100,7 @@ def unfinished(conn: Connection, day: date) -> Unfinished:
         waiting=_waiting(conn),
         skipped=_skipped(conn, day),
         rejected=_rejected(conn, day),
-        breakers=tuple(b for b in limits.breaker_states(conn) if b.state != "closed"),
+        breakers=tuple(b for b in breakers.breaker_states(conn) if b.state != "closed"),
         paused=switch.paused(conn),
     )
 

@@ -547,14 +547,30 @@ INSERT INTO enrichment.sending DEFAULT VALUES;
 COMMENT ON TABLE enrichment.sending IS 'One row. While paused_at is set nothing new is sent; what is under way settles';
 
 CREATE TABLE enrichment.rate_windows (
-    provider       text NOT NULL,
-    window_seconds integer NOT NULL,
-    capacity       numeric NOT NULL,
-    tokens         numeric NOT NULL,
-    refilled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    blocked_until  timestamptz,
-    PRIMARY KEY (provider, window_seconds)
+    provider text NOT NULL,
+    seconds  integer NOT NULL,
+    per      text NOT NULL CHECK (per IN ('request', 'record')),
+    newest   bigint NOT NULL,
+    counts   integer[] NOT NULL,
+    PRIMARY KEY (provider, seconds, per)
 );
+COMMENT ON TABLE enrichment.rate_windows IS 'What was taken of each rate window, by slice of its time: a ring whose latest slice is newest';
+
+CREATE TABLE enrichment.rate_pauses (
+    provider     text PRIMARY KEY,
+    paused_until timestamptz NOT NULL
+);
+COMMENT ON TABLE enrichment.rate_pauses IS 'Until when a provider that said that we were too fast is left alone';
+
+CREATE TABLE enrichment.provider_slots (
+    provider    text NOT NULL,
+    run_id      text NOT NULL,
+    slots       integer NOT NULL,
+    wanted      integer NOT NULL,
+    lease_until timestamptz NOT NULL,
+    PRIMARY KEY (provider, run_id)
+);
+COMMENT ON TABLE enrichment.provider_slots IS 'How many calls at once each run may have under way at a provider; all runs together at most its concurrency';
 
 CREATE TABLE enrichment.balance_readings (
     reading_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

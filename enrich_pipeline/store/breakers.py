@@ -1,88 +1,10 @@
-"""Rate windows and circuit breakers, shared by every process through PostgreSQL."""
+"""Circuit breakers of providers and their products, shared by every process."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
-
-from enrich_pipeline.domain.policy import RateWindow
-
-
-def acquire(conn: Connection, provider: str, windows: Sequence[RateWindow], records: int) -> float:
-    """Takes the tokens for one request; returns 0, or the seconds to wait before trying again.
-
-    Each window refills evenly and holds at most a twentieth of its limit (at least what one request
-    needs), so that no `seconds` ever see more than about `limit`. Run it in a transaction of its
-    own: the row locks order all processes.
-    """
-    conn.execute(
-        text("""
-            INSERT INTO enrichment.rate_windows (provider, window_seconds, capacity, tokens)
-            SELECT :provider, s, c, c FROM unnest(cast(:seconds AS int[]), cast(:caps AS numeric[]))
-                AS w(s, c)
-            ON CONFLICT (provider, window_seconds) DO UPDATE SET capacity = excluded.capacity
-                WHERE rate_windows.capacity <> excluded.capacity
-        """),
-        {
-            "provider": provider,
-            "seconds": [w.seconds for w in windows],
-            "caps": [float(_burst(w, records)) for w in windows],
-        },
-    )
-    rows = {
-        int(r.window_seconds): r
-        for r in conn.execute(
-            text("""
-                SELECT window_seconds, capacity, tokens,
-                       extract(epoch FROM clock_timestamp() - refilled_at) AS elapsed,
-                       extract(epoch FROM blocked_until - clock_timestamp()) AS blocked
-                FROM enrichment.rate_windows WHERE provider = :provider
-                ORDER BY window_seconds FOR UPDATE
-            """),
-            {"provider": provider},
-        )
-    }
-    wait = max((float(r.blocked or 0.0) for r in rows.values()), default=0.0)
-    tokens: dict[int, float] = {}
-    for window in windows:
-        row = rows[window.seconds]
-        need = records if window.per == "record" else 1
-        rate = window.limit / window.seconds
-        have = min(float(row.capacity), float(row.tokens) + max(0.0, float(row.elapsed)) * rate)
-        wait = max(wait, (need - have) / rate)
-        tokens[window.seconds] = have - need
-    if wait > 0:
-        return wait
-    conn.execute(
-        text("""
-            UPDATE enrichment.rate_windows AS w
-            SET tokens = t.tokens, refilled_at = clock_timestamp()
-            FROM unnest(cast(:seconds AS int[]), cast(:tokens AS numeric[])) AS t(seconds, tokens)
-            WHERE w.provider = :provider AND w.window_seconds = t.seconds
-        """),
-        {"provider": provider, "seconds": list(tokens), "tokens": list(tokens.values())},
-    )
-    return 0.0
-
-
-def _burst(window: RateWindow, records: int) -> float:
-    return max(records if window.per == "record" else 1, window.limit / 20)
-
-
-def block(conn: Connection, provider: str, seconds: float) -> None:
-    """Nobody asks `provider` for that long: it said that we were too fast."""
-    conn.execute(
-        text("""
-            INSERT INTO enrichment.rate_windows AS w
-                (provider, window_seconds, capacity, tokens, blocked_until)
-            VALUES (:provider, 0, 0, 0, clock_timestamp() + make_interval(secs => :seconds))
-            ON CONFLICT (provider, window_seconds) DO UPDATE
-                SET blocked_until = greatest(w.blocked_until, excluded.blocked_until)
-        """),
-        {"provider": provider, "seconds": seconds},
-    )
-
 
 ALL_PRODUCTS = "*"
 

@@ -1,0 +1,235 @@
+"""Rate windows, shared by every process through PostgreSQL.
+
+A window of `seconds` is cut into slices; a token counts from the moment it is taken until its slice
+has left the window. Tokens are handed out by lease, several requests at a time, so that a process
+does not ask the database before each of them. A lease may be used only for as long as the margin
+beyond the window allows: whenever its requests leave, the provider never sees more than the limit
+in any `seconds`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from enrich_pipeline.domain.policy import RateWindow
+from enrich_pipeline.providers.protocol import Quota
+
+_SLICES = 100
+_SHORTEST_MARGIN_SECONDS = 0.02
+"""What a request may be late on its way to the provider, in windows of a second."""
+_UNLIMITED_SECONDS = 1.0
+"""How long a lease without any window holds: so soon a provider's own pause is noticed."""
+
+_Key = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Leave to send `requests` within `seconds`; with none, `wait` says when to ask again.
+
+    `taken` is what `lease` needs to take back those that were not used: tokens per request, and
+    the slice that they count in, by window.
+    """
+
+    requests: int
+    seconds: float
+    wait: float
+    taken: Mapping[_Key, tuple[int, int]]
+
+
+@dataclass(slots=True)
+class _Ring:
+    """The slices of one window; `newest` is the number of the latest one since the epoch."""
+
+    window: RateWindow
+    newest: int
+    counts: list[int]
+
+    @property
+    def length(self) -> float:
+        return self.window.seconds / _SLICES
+
+    def turn_to(self, epoch: float) -> None:
+        """Forgets what has left the window."""
+        now = math.floor(epoch / self.length)
+        for number in range(self.newest + 1, min(now, self.newest + len(self.counts)) + 1):
+            self.counts[number % len(self.counts)] = 0
+        self.newest = max(self.newest, now)
+
+    def need(self, records: int) -> int:
+        """Tokens of one request; one that is larger than the window takes all of it."""
+        return min(records if self.window.per == "record" else 1, self.window.limit)
+
+    @property
+    def free(self) -> int:
+        return self.window.limit - sum(self.counts)
+
+    def wait(self, need: int, epoch: float) -> float:
+        """Seconds until `need` tokens are free."""
+        free = self.free
+        for number in range(self.newest - len(self.counts) + 1, self.newest + 1):
+            if free >= need:
+                break
+            free += self.counts[number % len(self.counts)]
+            freed_at = (number + len(self.counts)) * self.length
+        else:
+            freed_at = (self.newest + len(self.counts)) * self.length
+        return max(freed_at - epoch, self.length / 10) if self.free < need else 0.0
+
+
+def _margin_slices(window: RateWindow) -> int:
+    return max(1, math.ceil(_SHORTEST_MARGIN_SECONDS * _SLICES / window.seconds))
+
+
+def _validity(windows: Sequence[RateWindow]) -> float:
+    """Half of the shortest margin; the other half is for the way to the provider."""
+    margins = [_margin_slices(w) * w.seconds / _SLICES for w in windows]
+    return min(margins) / 2 if margins else _UNLIMITED_SECONDS
+
+
+def lease(
+    conn: Connection,
+    provider: str,
+    windows: Sequence[RateWindow],
+    records: int,
+    wanted: int,
+    unused: Sequence[Lease] = (),
+) -> Lease:
+    """Takes the tokens of up to `wanted` requests of `records` each; gives back `unused` ones.
+
+    Run it in a transaction of its own: the row locks order all processes. Of an unused lease,
+    `requests` counts what was not sent.
+    """
+    rings, epoch, paused = _load(conn, provider, windows)
+    for earlier in unused:
+        for key, (tokens, number) in earlier.taken.items():
+            ring = rings.get(key)
+            if ring is not None and ring.newest - number < len(ring.counts):
+                place = number % len(ring.counts)
+                back = tokens * earlier.requests
+                ring.counts[place] = max(0, ring.counts[place] - back)
+    fitting = min([wanted, *(r.free // r.need(records) for r in rings.values())])
+    granted = 0 if paused > 0 else max(0, fitting)
+    taken: dict[_Key, tuple[int, int]] = {}
+    for key, ring in rings.items():
+        ring.counts[ring.newest % len(ring.counts)] += granted * ring.need(records)
+        taken[key] = (ring.need(records), ring.newest)
+    _save(conn, provider, rings)
+    waits = [paused, *(r.wait(r.need(records), epoch) for r in rings.values())]
+    return Lease(granted, _validity(windows), 0.0 if granted else max(waits), taken)
+
+
+def note_quotas(
+    conn: Connection, provider: str, windows: Sequence[RateWindow], quotas: Sequence[Quota]
+) -> None:
+    """Lowers what is free to what the provider says is left, until that leaves the window.
+
+    Only what is about to run out is noted. What is used up in a window that is not configured is a
+    pause until it resets.
+    """
+    counted = {w.seconds: w for w in windows if w.per == "request"}
+    scarce = {
+        q.seconds: q.left
+        for q in quotas
+        if q.seconds in counted and q.left * 4 < counted[q.seconds].limit
+    }
+    if scarce:
+        rings, _, _ = _load(conn, provider, windows)
+        for (seconds, per), ring in rings.items():
+            if per == "request" and seconds in scarce:
+                lacking = ring.free - scarce[seconds]
+                ring.counts[ring.newest % len(ring.counts)] += max(0, lacking)
+        _save(conn, provider, rings)
+    for quota in quotas:
+        if quota.seconds not in counted and quota.left <= 0:
+            block(conn, provider, quota.resets_in or quota.seconds)
+
+
+def block(conn: Connection, provider: str, seconds: float) -> None:
+    """Nobody asks `provider` for that long: it said that we were too fast."""
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.rate_pauses AS p (provider, paused_until)
+            VALUES (:provider, clock_timestamp() + make_interval(secs => :seconds))
+            ON CONFLICT (provider) DO UPDATE
+                SET paused_until = greatest(p.paused_until, excluded.paused_until)
+        """),
+        {"provider": provider, "seconds": seconds},
+    )
+
+
+def _load(
+    conn: Connection, provider: str, windows: Sequence[RateWindow]
+) -> tuple[dict[_Key, _Ring], float, float]:
+    """(rings, locked and turned to now; seconds since the epoch; seconds of pause left)."""
+    paused = conn.execute(
+        text("""
+            SELECT extract(epoch FROM paused_until - clock_timestamp()) AS seconds
+            FROM enrichment.rate_pauses WHERE provider = :provider
+        """),
+        {"provider": provider},
+    ).scalar_one_or_none()
+    rings: dict[_Key, _Ring] = {}
+    epoch = 0.0
+    if windows:
+        rows = _rows(conn, provider)
+        if any((w.seconds, w.per) not in rows for w in windows):
+            _create(conn, provider, windows)
+            rows = _rows(conn, provider)
+        for window in windows:
+            row = rows[(window.seconds, window.per)]
+            epoch = max(epoch, float(row.epoch))
+            rings[(window.seconds, window.per)] = _Ring(window, int(row.newest), list(row.counts))
+        for ring in rings.values():
+            ring.turn_to(epoch)
+    return rings, epoch, max(0.0, float(paused or 0.0))
+
+
+def _rows(conn: Connection, provider: str) -> dict[_Key, Any]:
+    rows = conn.execute(
+        text("""
+            SELECT seconds, per, newest, counts, extract(epoch FROM clock_timestamp()) AS epoch
+            FROM enrichment.rate_windows WHERE provider = :provider
+            ORDER BY seconds, per FOR NO KEY UPDATE
+        """),
+        {"provider": provider},
+    )
+    return {(int(r.seconds), str(r.per)): r for r in rows}
+
+
+def _create(conn: Connection, provider: str, windows: Sequence[RateWindow]) -> None:
+    conn.execute(
+        text("""
+            INSERT INTO enrichment.rate_windows (provider, seconds, per, newest, counts)
+            SELECT :provider, w.seconds, w.per, 0, array_fill(0, ARRAY[w.length])
+            FROM unnest(cast(:seconds AS int[]), cast(:pers AS text[]), cast(:lengths AS int[]))
+                AS w(seconds, per, length)
+            ON CONFLICT DO NOTHING
+        """),
+        {
+            "provider": provider,
+            "seconds": [w.seconds for w in windows],
+            "pers": [w.per for w in windows],
+            "lengths": [_SLICES + _margin_slices(w) + 1 for w in windows],
+        },
+    )
+
+
+def _save(conn: Connection, provider: str, rings: Mapping[_Key, _Ring]) -> None:
+    for (seconds, per), ring in rings.items():
+        conn.execute(
+            text("""
+                UPDATE enrichment.rate_windows SET newest = :newest, counts = :counts
+                WHERE provider = :provider AND seconds = :seconds AND per = :per
+            """),
+            {
+                "provider": provider,
+                "seconds": seconds,
+                "per": per,
+                "newest": ring.newest,
+                "counts": ring.counts,
+            },
+        )

@@ -1,0 +1,81 @@
+"""When a process may send: its share of a provider's slots, and its leases of rate tokens."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from enrich_pipeline.store import rate_limits, slots
+from enrich_pipeline.waterfall.context import Context
+
+_SHARE_SECONDS = 1.0
+"""How often a run looks whether another one wants slots too."""
+_LONGEST_SLEEP_SECONDS = 5.0
+
+
+class Turns:
+    """The turns of one stage at one provider, for the one thread that hands out its calls.
+
+    Use as a context manager: what was not used is given back.
+    """
+
+    def __init__(self, ctx: Context, provider: str) -> None:
+        self._ctx, self._provider = ctx, provider
+        self._terms = ctx.terms(provider)
+        self._lease: rate_limits.Lease | None = None
+        self._usable_until = 0.0
+        self._slots, self._share_at = 0, 0.0
+        per_record = any(w.per == "record" for w in self._terms.rate)
+        self._records = ctx.maximum(provider) if per_record else 1
+
+    def __enter__(self) -> "Turns":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._ctx.engine.begin() as conn:
+            slots.give_up(conn, self._provider, self._ctx.run_id)
+        self.forget()
+
+    def slots(self) -> int:
+        """How many calls this run may have under way now."""
+        if time.monotonic() >= self._share_at:
+            limit = self._terms.concurrency
+            with self._ctx.engine.begin() as conn:
+                self._slots = slots.share(conn, self._provider, self._ctx.run_id, limit, limit)
+            self._share_at = time.monotonic() + _SHARE_SECONDS
+        return self._slots
+
+    def wait(self, wanted: int) -> float:
+        """Uses up one turn and returns 0, or returns the seconds until there may be one.
+
+        `wanted`: how many calls could leave at once.
+        """
+        if self._lease is None or not self._lease.requests or time.monotonic() > self._usable_until:
+            unused = [self._lease] if self._lease is not None and self._lease.requests else []
+            asked_at = time.monotonic()
+            with self._ctx.engine.begin() as conn:
+                self._lease = rate_limits.lease(
+                    conn, self._provider, self._terms.rate, self._records, wanted, unused
+                )
+            self._usable_until = asked_at + self._lease.seconds
+            if not self._lease.requests:
+                return self._lease.wait
+        self._lease = replace(self._lease, requests=self._lease.requests - 1)
+        return 0.0
+
+    def forget(self) -> None:
+        """Gives the lease back: the provider said that it is too much, or the stage is over."""
+        lease, self._lease = self._lease, None
+        if lease is not None and lease.requests:
+            with self._ctx.engine.begin() as conn:
+                rate_limits.lease(conn, self._provider, self._terms.rate, self._records, 0, [lease])
+
+
+def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float], object]) -> None:
+    """Waits for the turn of one request outside of a stage; not while the run stops."""
+    windows = ctx.terms(provider).rate
+    while not ctx.stopping.is_set():
+        with ctx.engine.begin() as conn:
+            lease = rate_limits.lease(conn, provider, windows, records, 1)
+        if lease.requests:
+            return
+        sleep(min(lease.wait, _LONGEST_SLEEP_SECONDS))
