@@ -12,7 +12,7 @@ LOCK_OPTIONS := --quiet --no-strip-extras --generate-hashes --allow-unsafe \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export CUSTOM_COMPILE_COMMAND := make lock
 
-.PHONY: help setup demo dev test check campaign format docs dbt lock clean
+.PHONY: help setup demo dev test check campaign bench format docs dbt lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ test: check $(DBT_STAMP) ## Check, then run the tests
 campaign: setup ## Put one promise to the proof: NAME=crash SCALE=short|full|0.1 SEED=7
 	@$(BIN)/python -m enrich_pipeline_tests.campaigns $(NAME) \
 		$(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
+
+bench: setup ## Measure one promise about speed: NAME=marts|rates ARGS="--help"
+	@$(BIN)/python -m enrich_pipeline_tests.bench $(NAME) $(ARGS)
 
 check: setup ## Lint, formatting, types, directions of imports
 	@$(BIN)/ruff check --quiet .
