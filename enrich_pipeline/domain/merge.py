@@ -1,9 +1,9 @@
 """Which value of a contact wins: the specification of the merge, for one contact at a time.
 
-Every value is a candidate, the CRM's own too. `store/merge.py` says the same as set-based SQL for
-thousands of contacts; a property test holds the two together. Nothing here reads a clock: of two
-verified values the newer one is the fresher, so "freshly verified before lapsed" is an order by age
-within `VERIFIED`, and merging the same candidates a year later gives the same contact.
+Every value is a candidate, the CRM's own too. `store/merge_statement.py` says the same as set-based
+SQL for thousands of contacts; a property test holds the two together. Nothing here reads a clock:
+of two verified values the newer one is the fresher, so "freshly verified before lapsed" is an order
+by age within `VERIFIED`, and merging the same candidates a year later gives the same contact.
 
 The order, most important first:
 

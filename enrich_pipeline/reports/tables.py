@@ -123,4 +123,5 @@ DECLARED: Final[Mapping[str, Declared]] = {
     ),
     "mart_provider_scorecard": Declared(words={"field": _FIELDS}, loaded_at=_NIGHT),
     "mart_refresh_daily": Declared(loaded_at=_NIGHT),
+    "mart_coverage": Declared(words={"field": _FIELDS}, loaded_at=_NIGHT),
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """How a change of a contact becomes a version, and rows that say what changed and who said so.
 
-The statement of `store/merge.py` decides what a contact is now (`m`) and sees what it was (`d`).
-The fragments below tell what that means, and `write` puts it into `analytics.dim_contact_history`
-and `analytics.fct_contact_changes`. One row per version and field:
+The statement of `store/merge_statement.py` decides what a contact is now (`m`) and sees what it
+was (`d`). The fragments below tell what that means, and `write` puts it into
+`analytics.dim_contact_history` and `analytics.fct_contact_changes`. One row per version and field:
 
 - job_change: title, employer, domain or location changed together with the employer, by a later
   sighting; the same company under another spelling or legal form is no other employer;

@@ -2,7 +2,8 @@
 
 Incremental without a clock: what has to be merged is an observation that nobody has judged yet (it
 neither won nor lost), or a planned row whose enrichment has closed. A partition that was published
-has neither, so that publishing it again writes nothing. Which value wins is `store/merge.py`.
+has neither, so that publishing it again writes nothing. Which value wins is decided by
+`store/merge.py`.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from sqlalchemy import Connection, Engine, text
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.store import coverage, marts
 from enrich_pipeline.store.merge import remerge
-from enrich_pipeline.store.rows import as_json
 
 CHUNK: Final = 5_000
 """Contacts per transaction, give or take the contacts of one person."""
@@ -111,15 +111,7 @@ def _freeze_coverage(conn: Connection, policy: Policy, dates: list[date], now: d
     if not nights:
         return 0
     ages = {field.value: bought.stale_after_days for field, bought in policy.fields.items()}
-    covered = as_json([coverage.coverage(conn, ages, now)])[1:-1]
-    conn.execute(
-        text("""
-            update enrichment.plan_nights
-            set coverage_after = cast(:covered as jsonb), closed_at = :now
-            where partition_date = any(cast(:nights as date[]))
-        """),
-        {"covered": covered, "now": now, "nights": nights},
-    )
+    coverage.freeze(conn, ages, now, nights)
     return len(nights)
 
 

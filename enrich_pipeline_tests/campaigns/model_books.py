@@ -422,9 +422,10 @@ class Books:
         if word.verdict == "other_person":
             line.kept = {}
             return
+        told = {kind for kind in word.told if kind != "email" or "work_email" in line.kept}
         if word.subject:
             person.ids[line.provider] = word.subject
-        told = {kind for kind in word.told if kind != "email" or "work_email" in line.kept}
+            told.add(f"{line.provider}_id")
         person.known |= told
         for other in self.calls[line.call_id].lines:
             if other.person.now is person:

@@ -40,9 +40,10 @@ def catalog(provider: str, *, consents: bool) -> tuple[Product, ...]:
     match provider:
         case "prospeo":
             mail_and_profile = ("work_email", "profile")
+            told_by = _EVERY_ID | {"prospeo_id"}
             return (
-                Product("match", mail_and_profile, (), _EVERY_ID, repeat_costs=False),
-                Product("mobile", ("phone",), (), _EVERY_ID, brings="match", repeat_costs=False),
+                Product("match", mail_and_profile, (), told_by, repeat_costs=False),
+                Product("mobile", ("phone",), (), told_by, brings="match", repeat_costs=False),
             )
         case "agntdata":
             either = (frozenset({"email"}), frozenset({"linkedin"}))
@@ -65,9 +66,10 @@ def catalog(provider: str, *, consents: bool) -> tuple[Product, ...]:
             )
         case _:
             fields = ("profile", "work_email", *personal)
+            told_by = _EVERY_ID | {"apollo_id"}
             return (
-                Product("match", fields, (), _EVERY_ID, options),
-                Product("mobile", ("phone",), (), _EVERY_ID, brings="match", needs_receiver=True),
+                Product("match", fields, (), told_by, options),
+                Product("mobile", ("phone",), (), told_by, brings="match", needs_receiver=True),
             )
 
 

@@ -1,7 +1,7 @@
 """What the machine of the model campaign stands on: people, processes, both sides, comparison.
 
-The steps are in the classes that build on this one: `model_sending`, `model_waiting` and
-`model_machine`. Time passes by moving the clocks of calls; nothing waits.
+The steps are in the classes that build on this one: `model_sending`, `model_waiting`,
+`model_people` and `model_machine`. Time passes by moving the clocks of calls; nothing waits.
 """
 
 import sys
@@ -42,7 +42,7 @@ CAPS: Mapping[str, tuple[int, int | None, int]] = {
 
 A_PROVIDER = st.sampled_from(PROVIDERS)
 SOME_FATES = st.lists(st.sampled_from(FATES), min_size=4, max_size=4)
-AN_OUTCOME = st.sampled_from((*OUTCOMES, *("replies",) * 14))
+AN_OUTCOME = st.sampled_from((*OUTCOMES, *("replies",) * 8, "invalid"))
 AN_INDEX = st.integers(0, 7)
 
 

@@ -1,21 +1,18 @@
-"""The machine of the model campaign: all steps, those of people, operators and nights among them.
+"""The machine of the model campaign: all steps, and courses of steps too seldom drawn by chance.
 
 One step of the real engine, the same step of the model; after every one the tables must say what
 the model says, and the books must hold against what the providers charged.
 """
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from sqlalchemy import text
 
-from enrich_pipeline.store import decisions, person_inputs, persons, switch
-from enrich_pipeline.waterfall import in_doubt
-
-from ..sandbox import people
-from .model_books import UNSETTLED
-from .model_drive import AN_INDEX, CAPS
-from .model_tables import MEMBERS
-from .model_waiting import Waiting
+from .model_books import Call
+from .model_drive import A_PROVIDER, AN_INDEX, AN_OUTCOME, SOME_FATES
+from .model_people import People
+from .model_senders import Sender
 
 TRANSITIONS = (
     "claim", "arm", "not armed", "send: reply", "send: reply lost", "send: never sent",
@@ -30,117 +27,168 @@ TRANSITIONS = (
     "night planned", "night planned again", "persons merged", "merged in flight",
 )  # fmt: skip
 
+_NOBODY = ("miss",) * 4
+_LOST = "never_arrives"
 
-class Machine(Waiting):
+
+class Machine(People):
     """Everything that can happen to a call and to the people in it."""
 
-    # ---- nights ----------------------------------------------------------------------------------
-
-    @precondition(lambda self: not self.senders)
-    @rule(day=st.integers(0, 2))
-    def night(self, day: int) -> None:
-        self._count("night planned again" if day in self.nights.days else "night planned")
-        self._plan(day)
-
-    def _plan(self, day: int) -> None:
-        self.tables.plan(self._partition(day).day)
-        self.nights.plan(day)
-        self.tables.open(self._partition(day).day)
-        self.nights.open(day)
-        self.agree()
-
-    # ---- people and operators --------------------------------------------------------------------
-
-    @rule(which=st.integers(0, MEMBERS), consents=st.booleans())
-    def consent(self, which: int, consents: bool) -> None:
-        contact = self.contacts[which]
-        if contact.consents == consents:
+    @rule(
+        provider=A_PROVIDER,
+        is_written_off=st.booleans(),
+        outcome=AN_OUTCOME,
+        fates=SOME_FATES,
+    )
+    def oversleep(
+        self, provider: str, is_written_off: bool, outcome: str, fates: Sequence[str]
+    ) -> None:
+        """A process sleeps past its lease, and hears its reply all the same."""
+        sender = self._ask_somebody(provider)
+        if sender is None:
             return
-        self._count("consent given" if consents else "consent withdrawn")
-        contact.consents = consents
-        with self.tables.engine.begin() as conn:
-            conn.execute(
-                text("""
-                    update enrichment.contacts set personal_email_consent = :consents
-                    where contact_id = :id
-                """),
-                {"id": contact.contact_id, "consents": consents},
-            )
-            person_inputs.refresh_inputs(conn, [contact.person.person_id])
-        person = contact.person
-        person.consents = any(c.consents for c in self.contacts if c.person is person)
-        self.agree()
+        call = self.books.calls[sender.claimed.call_id]
+        self._time_is_up(call, "lease_until")
+        if is_written_off:
+            self._time_is_up(call, "write_off_at")
+        self._finish(sender, outcome, fates)
 
-    @precondition(lambda self: not any(c.person.is_blocked for c in self.contacts))
-    @rule(which=st.integers(0, MEMBERS))
-    def suppress(self, which: int) -> None:
-        """One of them at most: with more there would soon be nobody left to ask for."""
-        contact = self.contacts[which]
-        if contact.person.is_blocked:
+    @rule(
+        provider=A_PROVIDER,
+        is_in_transaction=st.booleans(),
+        is_swept=st.booleans(),
+        fates=SOME_FATES,
+    )
+    def die_before_settling(
+        self, provider: str, is_in_transaction: bool, is_swept: bool, fates: Sequence[str]
+    ) -> None:
+        """A process dies with a stored reply that it has not read."""
+        sender = self._ask_somebody(provider)
+        if sender is None:
             return
-        self._count("suppressed")
-        with self.tables.engine.begin() as conn:
-            decisions.suppress(conn, [("contact", contact.contact_id)], "asked to be left alone")
-            person_inputs.refresh_inputs(conn, [contact.person.person_id])
-        contact.person.is_blocked = True
-        self.agree()
+        self._hear(sender, "replies", fates)
+        self._go_on(sender)
+        self._die(is_in_transaction=is_in_transaction)
+        if is_swept:
+            self._sweep("replies", fates)
 
-    @precondition(lambda self: self.contacts[-1].person is not self.contacts[-2].person)
-    @rule()
-    def unite(self) -> None:
-        """A contact is completed: two persons turn out to be one."""
-        survivor, other = self.contacts[-2].person, self.contacts[-1].person
-        self._count("persons merged")
-        slug = people.profile(MEMBERS - 1).rpartition("/")[2]
-        is_busy = any(x.person is other and x.state in UNSETTLED for x in self.books.lines())
-        self._count("merged in flight", is_busy)
-        with self.tables.engine.begin() as conn:
-            conn.execute(
-                text("update enrichment.contacts set linkedin_slug = :slug where contact_id = :id"),
-                {"slug": slug, "id": self.contacts[-2].contact_id},
-            )
-            conn.execute(
-                text("insert into enrichment.contact_identifiers values ('linkedin', :slug, :id)"),
-                {"slug": slug, "id": self.contacts[-2].contact_id},
-            )
-            resolved = persons.resolve(conn, [self.contacts[-2].contact_id])
-            person_inputs.refresh_inputs(conn, resolved.person_ids)
-        self.nights.unite(survivor, other)
-        self.agree()
-
-    @rule(caps=st.sampled_from((*CAPS, *("plenty",) * 6)))
-    def change_budgets(self, caps: str) -> None:
-        if caps != self.caps:
-            self._count("budget changed")
-            self.caps = caps
-            self._set_caps()
-
-    @rule(is_paused=st.sampled_from((True, *(False,) * 5)))
-    def pause(self, is_paused: bool) -> None:
-        if is_paused == self.choices.is_paused:
+    @rule(
+        provider=st.sampled_from(("pronto", "apollo")),
+        moment=st.sampled_from(("at once", "in time", "after a doubt", "after a write-off")),
+        is_astray=st.booleans(),
+        is_repeated=st.booleans(),
+        which=AN_INDEX,
+        fates=SOME_FATES,
+    )
+    def answer_by_webhook(
+        self,
+        provider: str,
+        moment: str,
+        is_astray: bool,
+        is_repeated: bool,
+        which: int,
+        fates: Sequence[str],
+    ) -> None:
+        """A provider takes work on and delivers it: before its own reply is stored, or too late."""
+        sender = self._ask_somebody(provider)
+        if sender is None:
             return
-        self._count("paused" if is_paused else "resumed")
-        self.choices.is_paused = is_paused
-        with self.tables.engine.begin() as conn:
-            if is_paused:
-                switch.pause(conn, "")
-            else:
-                switch.resume(conn)
-
-    @precondition(lambda self: self._resolvable())
-    @rule(which=AN_INDEX)
-    def resolve(self, which: int) -> None:
-        """An operator finds out what the provider really charged."""
-        waiting = self._resolvable()
-        call = waiting[which % len(waiting)]
-        known = sum(x.cost for x in call.lines) + call.unassigned
-        room = sum(x.hold for x in call.lines if x.state == "in_doubt")
-        amount = min(room, self.providers.by_call[call.call_id] - known)
-        what = "charged" if amount > 0 else "not_charged"
-        self._count(f"resolved {what.replace('_', ' ')}")
-        in_doubt.resolve(
-            self.ctx, call.call_id, what, "the invoice",  # type: ignore[arg-type]
-            amount if amount > 0 else None,
-        )  # fmt: skip
-        self.books.resolve(call, is_charged=amount > 0, amount=max(0, amount))
+        call = self.books.calls[sender.claimed.call_id]
+        self._hear(sender, "replies", fates)
+        while moment != "at once" and sender.place != "over":
+            self._go_on(sender)
+        if moment.startswith("after"):
+            self._time_is_up(call, "deadline_at")
+        if moment == "after a write-off":
+            self._time_is_up(call, "write_off_at")
+        self._work(call, fates)
+        outbox = self.providers.outbox
+        for delivery in [d for d in outbox if d.call_id == call.call_id]:
+            if is_astray:
+                self._go_astray(delivery, which)
+            self._arrive(delivery, delivery.token)
+            if is_repeated:
+                self._arrive(delivery, delivery.token)
+            outbox.remove(delivery)
+        self._apply_deliveries()
         self.agree()
+        while sender.place != "over":
+            self._go_on(sender)
+
+    @rule(
+        provider=st.sampled_from(("lance", "pronto", "apollo")),
+        is_failing=st.booleans(),
+        fates=SOME_FATES,
+    )
+    def answer_by_poll(self, provider: str, is_failing: bool, fates: Sequence[str]) -> None:
+        """A provider takes work on and is asked what became of it."""
+        sender = self._ask_somebody(provider)
+        if sender is None:
+            return
+        self._finish(sender, "replies", fates)
+        self._work(self.books.calls[sender.claimed.call_id], fates)
+        self._poll(is_failing=is_failing)
+
+    @rule(
+        provider=st.sampled_from(("prospeo", "agntdata", "lance", "apollo")),
+        outcome=AN_OUTCOME,
+        fates=SOME_FATES,
+        course=st.sampled_from(("ask again", "sweep", "resolve")),
+    )
+    def lose_reply(self, provider: str, outcome: str, fates: Sequence[str], course: str) -> None:
+        """A reply that cost something is lost; somebody finds out."""
+        sender = self._ask_somebody(provider)
+        if sender is None:
+            return
+        call = self.books.calls[sender.claimed.call_id]
+        self._finish(sender, "drops_reply", fates)
+        if course == "sweep":
+            self._pass_time("lease_until", call)
+            self._sweep(outcome, fates)
+        elif course == "ask again" and call in self._repeatable():
+            self._ask_again(call, outcome, fates)
+        elif course == "resolve" and call in self._resolvable():
+            self._resolve(call)
+
+    @precondition(lambda self: self._are_apart())
+    @rule(provider=st.sampled_from(("prospeo", "pronto", "apollo")))
+    def unite_in_flight(self, provider: str) -> None:
+        """Two persons turn out to be one while something is bought for them."""
+        self._reach(provider)
+        self._claim(provider, 0, has_receiver=True)
+        self._unite()
+
+    # ---- courses ---------------------------------------------------------------------------------
+
+    def _ask_somebody(self, provider: str) -> Sender | None:
+        """A request that has left for the provider, if there is anybody to ask for."""
+        waiting = [n for n, (_, c) in enumerate(self.queue) if c.provider == provider]
+        if not waiting:
+            self._reach(provider)
+            waiting = [len(self.queue)]
+            if not self._claim(provider, 0, has_receiver=True):
+                return None
+        sender = self._start(*self.queue.pop(waiting[0]))
+        return sender if sender.place == "in_flight" else None
+
+    def _reach(self, provider: str) -> None:
+        """Fields come to stand at the provider: those before it know nobody."""
+        for _ in range(2):
+            fields = [q for q in self.books.quests if q.state == "open"]
+            if any(q.next_provider == provider for q in fields):
+                return
+            before = [q.next_provider for q in fields if provider in q.waterfall[q.position :]]
+            if not before:
+                return
+            assert before[0] is not None
+            self._whole_calls(before[0], "replies", _NOBODY)
+
+    def _time_is_up(self, call: Call, clock: str) -> None:
+        self._pass_time(clock, call)
+        self._sweep(_LOST, _NOBODY)
+
+    def _work(self, call: Call, fates: Sequence[str]) -> None:
+        job = self.providers.jobs.get(call.call_id)
+        if job is not None and job.open_keys:
+            self.providers.work(job, fates)
+            self.agree()

@@ -125,23 +125,31 @@ class Sending(Drive):
 
     @rule(provider=A_PROVIDER, outcome=AN_OUTCOME, fates=SOME_FATES)
     def whole_calls(self, provider: str, outcome: str, fates: Sequence[str]) -> None:
-        """Claims, and takes every call as far as it goes."""
+        self._whole_calls(provider, outcome, fates)
+
+    def _whole_calls(self, provider: str, outcome: str, fates: Sequence[str]) -> None:
+        """Claims, and takes every call as far as it goes; `outcome` is that of the first one."""
         before = len(self.queue)
         self._claim(provider, 0, has_receiver=True)
         while len(self.queue) > before:
             sender = self._start(*self.queue.pop(before))
-            if sender.place != "in_flight":
-                continue
-            self._hear(sender, outcome, fates)
-            while sender.place != "over":
-                self._go_on(sender)
-            outcome = "replies"
+            if sender.place == "in_flight":
+                self._finish(sender, outcome, fates)
+                outcome = "replies"
 
-    # ---- processes end, time passes --------------------------------------------------------------
+    def _finish(self, sender: Sender, outcome: str, fates: Sequence[str]) -> None:
+        self._hear(sender, outcome, fates)
+        while sender.place != "over":
+            self._go_on(sender)
+
+    # ---- processes end ---------------------------------------------------------------------------
 
     @precondition(lambda self: self.senders or self.queue)
     @rule(is_in_transaction=st.booleans())
     def process_dies(self, is_in_transaction: bool) -> None:
+        self._die(is_in_transaction=is_in_transaction)
+
+    def _die(self, *, is_in_transaction: bool) -> None:
         mine = [s for s in self.senders if s.run_id == self.run_id]
         for sender in mine:
             if is_in_transaction and sender.place == "stored":

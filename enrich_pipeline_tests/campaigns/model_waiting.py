@@ -41,6 +41,10 @@ class Waiting(Sending):
     ) -> None:
         if clock is not None:
             self._pass_time(clock)
+        self._sweep(outcome, fates, polls_fail=polls_fail)
+
+    def _sweep(self, outcome: str, fates: Sequence[str], *, polls_fail: bool = False) -> None:
+        """`outcome` and `fates` are of what the sweep asks again."""
         ctx = self._sweeper()
         self._reread, self._polls_fail, self._asked = (outcome, fates), polls_fail, []
         sweep(ctx, self._calm)
@@ -49,13 +53,16 @@ class Waiting(Sending):
             raise Divergence(f"asked for nothing: {self._asked}")
         self.agree()
 
-    def _pass_time(self, clock: str) -> None:
+    def _pass_time(self, clock: str, only: Call | None = None) -> None:
+        """Whatever this clock of calls, or of one call, waits for has come."""
         self.tables.run(
             f"update enrichment.calls set {clock} = clock_timestamp() - interval '1 second' "  # noqa: S608
-            f"where {clock} is not null and state not in ('settled', 'released', 'written_off')"
+            f"where {clock} is not null and state not in ('settled', 'released', 'written_off') "
+            "and call_id = coalesce(:only, call_id)",
+            only=only and only.call_id,
         )
         for call in self.books.calls.values():
-            if call.is_closed:
+            if call.is_closed or only not in (None, call):
                 continue
             if clock == "lease_until":
                 call.is_lease_over = True
@@ -110,9 +117,11 @@ class Waiting(Sending):
     def ask_again(self, which: int, outcome: str, fates: Sequence[str]) -> None:
         """A free re-read, or a post that its provider repeats by itself, as its policy allows."""
         waiting = self._repeatable()
-        call = waiting[which % len(waiting)]
+        self._ask_again(waiting[which % len(waiting)], outcome, fates)
+
+    def _ask_again(self, call: Call, outcome: str, fates: Sequence[str]) -> None:
         self._reread, self._asked = (outcome, fates), []
-        self._pass_time("lease_until")
+        self._pass_time("lease_until", call)
         read_again(self.ctx, self._partition(0), call.call_id, self._calm)
         self._expect_reread(call, self.run_id)
         self.agree()
@@ -150,7 +159,9 @@ class Waiting(Sending):
     def webhook_astray(self, which: int) -> None:
         """A delivery under the token of another call, or of none."""
         outbox = self.providers.outbox
-        delivery = outbox[which % len(outbox)]
+        self._go_astray(outbox[which % len(outbox)], which)
+
+    def _go_astray(self, delivery: Delivery, which: int) -> None:
         others = [
             c
             for c in self.books.calls.values()
@@ -204,6 +215,9 @@ class Waiting(Sending):
     @precondition(lambda self: self._calls("accepted"))
     @rule(is_failing=st.booleans())
     def poll(self, is_failing: bool) -> None:
+        self._poll(is_failing=is_failing)
+
+    def _poll(self, *, is_failing: bool) -> None:
         self.tables.run(
             "update enrichment.calls set next_poll_at = clock_timestamp() - interval '1 second' "
             "where state = 'accepted'"

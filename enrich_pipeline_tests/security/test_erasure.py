@@ -5,6 +5,9 @@ way. Then every column of every table and every file is searched for what was kn
 """
 
 import csv
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,6 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, text
 
-from enrich_pipeline.cli import main
 from enrich_pipeline.intake.load import load_file
 from enrich_pipeline.store import connection
 
@@ -39,7 +41,7 @@ READ_BUT_KEPT = (
     "where c.erased_at is not null and i.state <> 'new' and i.body is not null"
 )
 
-Run = Callable[..., int]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -49,15 +51,29 @@ def lab(bench: Bench, database: URL) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in the lab's folder and environment."""
-    monkeypatch.chdir(lab.folder)
-    url = lab.database.render_as_string(hide_password=False)
-    monkeypatch.setenv("ENRICH_DATABASE_URL", url)
-    monkeypatch.setenv("ENRICH_DAGSTER_DATABASE_URL", connection.dagster_url(lab.database))
-    for name, value in lab.environment.items():
-        monkeypatch.setenv(name, value)
-    return lambda *arguments: main.run(arguments)
+def run(lab: Lab) -> Run:
+    """Runs a command in the lab's folder and environment, in a process of its own."""
+    environ = {
+        **os.environ,
+        **lab.environment,
+        "ENRICH_DATABASE_URL": lab.database.render_as_string(hide_password=False),
+        "ENRICH_DAGSTER_DATABASE_URL": connection.dagster_url(lab.database),
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "enrich_pipeline.cli", *arguments]
+        return subprocess.run(
+            command,
+            check=False,
+            cwd=lab.folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+
+    return run
 
 
 def crm(lab: Lab) -> Path:
@@ -143,9 +159,7 @@ def file_hits(folder: Path, words: set[str]) -> list[tuple[str, str]]:
     ]
 
 
-def test_an_erased_person_is_nowhere_and_never_comes_back(
-    lab: Lab, run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_erased_person_is_nowhere_and_never_comes_back(lab: Lab, run: Run) -> None:
     lab.sandbox.faults(
         *(
             {"provider": p, "kind": "late_webhook", "seconds": 6, "times": None, "probability": 1}
@@ -154,8 +168,8 @@ def test_an_erased_person_is_nowhere_and_never_comes_back(
     )
     file = crm(lab)
     home = lab.settings.home
-    assert run("load-contacts", str(file)) == 0
-    assert run("refresh") == 3, "nothing is pending: nothing was put to the proof"
+    assert run("load-contacts", str(file)).returncode == 0
+    assert run("refresh").returncode == 3, "nothing is pending: nothing was put to the proof"
     (home / "reports").mkdir(exist_ok=True)
     (home / "reports" / "2026-01-01.html").write_text("<p>Hedi Testerh changed jobs</p>")
     (home / "reports" / "2026-01-02.html").write_text("<p>somebody else did</p>")
@@ -175,9 +189,9 @@ def test_an_erased_person_is_nowhere_and_never_comes_back(
     }  # fmt: skip
     assert file_hits(home, words)
 
-    capsys.readouterr()
-    assert run("erase", "--email", people.email(WHO), "--yes") == 0
-    receipt = capsys.readouterr().out
+    erased = run("erase", "--email", people.email(WHO), "--yes")
+    assert erased.returncode == 0, erased.stderr
+    receipt = erased.stdout
     assert not [word for word in words | ids if word in receipt.lower()]
     assert "1 persons, 2 contacts erased" in receipt
     assert "1 pages removed, 1 rejected rows cut out, 1 other files cleaned" in receipt
@@ -231,7 +245,6 @@ def test_an_erased_person_is_nowhere_and_never_comes_back(
     assert not {row["human"] for row in bought} & {row["human"] for row in before}
     assert hits(lab, words | ids) == []
     assert file_hits(home, words | ids) == []
-    capsys.readouterr()
-    assert run("erase", "--email", people.email(WHO), "--yes") == 0
-    assert "nothing is left" in capsys.readouterr().out
-    assert run("invariants") == 0
+    again = run("erase", "--email", people.email(WHO), "--yes")
+    assert (again.returncode, "nothing is left" in again.stdout) == (0, True)
+    assert run("invariants").returncode == 0

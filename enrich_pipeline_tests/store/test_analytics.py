@@ -58,6 +58,7 @@ CONTRACT = {
         personal_email_coverage_before personal_email_coverage_after
         profile_coverage_before profile_coverage_after
         spend_usd pending in_doubt""",
+    "mart_coverage": "date segment field contacts filled verified stale",
 }
 
 

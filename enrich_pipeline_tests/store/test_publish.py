@@ -243,6 +243,30 @@ def test_coverage_after_is_written_once_when_nothing_is_open(
     assert (mart.contacts_stale, mart.contacts_refreshed, mart.fields_filled) == (2, 2, 1)
 
 
+def test_a_closed_night_says_the_coverage_of_every_segment(
+    engine: Engine, conn: Connection
+) -> None:
+    rows.person(conn, 2)
+    rows.contact(conn, "c3", 2, segment="smb", email="bob@acme.com")
+    remerge(conn, POLICY, ["c3"], PLANNED)
+    plan(conn, "c1", "work_email")
+    answer(conn)
+    conn.commit()
+
+    publish_partition(engine)
+
+    covered = {
+        (r.segment, r.field): (r.contacts, r.filled, r.verified, r.stale)
+        for r in all_of(conn, "analytics.mart_coverage")
+    }
+    assert covered["(none)", "work_email"] == (2, 2, 2, 0)
+    assert covered["smb", "work_email"] == (1, 1, 0, 1)
+    assert covered["smb", "phone"] == (1, 0, 0, 1)
+    assert len(covered) == 2 * len(POLICY.fields)
+    frozen = all_of(conn, "enrichment.plan_nights")[0].coverage_after
+    assert frozen["work_email"] == {"filled": 3, "verified": 2, "stale": 1, "contacts": 3}
+
+
 def test_dirty_dates_are_refreshed_and_unmarked(engine: Engine, conn: Connection) -> None:
     other = DAY - timedelta(days=3)
     rows.call(conn, 7, "lance", other)

@@ -530,6 +530,25 @@ COMMENT ON COLUMN analytics.mart_refresh_daily.spend_usd IS 'Posted over all pro
 COMMENT ON COLUMN analytics.mart_refresh_daily.pending IS '(person, field) of this night that a provider accepted and has not answered';
 COMMENT ON COLUMN analytics.mart_refresh_daily.in_doubt IS '(person, field) of this night of which nobody knows whether they were charged';
 
+CREATE TABLE analytics.mart_coverage (
+    date     date NOT NULL,
+    segment  text NOT NULL,
+    field    text NOT NULL,
+    contacts bigint NOT NULL,
+    filled   bigint NOT NULL,
+    verified bigint NOT NULL,
+    stale    bigint NOT NULL,
+    PRIMARY KEY (date, segment, field)
+);
+COMMENT ON TABLE analytics.mart_coverage IS 'One row per night, segment of the contacts and field: how many have a value. Counted when the night''s last open work was closed; do not sum over nights';
+COMMENT ON COLUMN analytics.mart_coverage.date IS 'Partition date of the night';
+COMMENT ON COLUMN analytics.mart_coverage.segment IS 'Segment of the contact then; (none) where it had none';
+COMMENT ON COLUMN analytics.mart_coverage.field IS 'work_email, phone, personal_email, or profile: job title and company';
+COMMENT ON COLUMN analytics.mart_coverage.contacts IS 'Contacts of the segment';
+COMMENT ON COLUMN analytics.mart_coverage.filled IS 'Of them, those with a value';
+COMMENT ON COLUMN analytics.mart_coverage.verified IS 'Of them, those with a value that its source verified';
+COMMENT ON COLUMN analytics.mart_coverage.stale IS 'Of them, those whose value is missing, outdated, or older than it may be';
+
 -- ---------------------------------------------------------------------------------------------
 -- who may read
 -- ---------------------------------------------------------------------------------------------
