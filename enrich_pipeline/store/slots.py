@@ -6,11 +6,11 @@ from sqlalchemy import Connection, text
 
 from enrich_pipeline.store import locks
 
-LEASE_SECONDS = 10.0
-"""A run that was not heard of for so long has no calls under way any more."""
+LEASE_SECONDS = 5.0
+"""A run that was not heard of for so long has no calls under way any more; a dead one neither."""
 
 
-def share(conn: Connection, provider: str, run_id: str, wanted: int, limit: int) -> int:
+def share(conn: Connection, provider: str, run_key: int, wanted: int, limit: int) -> int:
     """Takes up to `wanted` of the provider's `limit` slots, and keeps them for `LEASE_SECONDS`.
 
     Call it again to keep them. What is free is given to whoever asks; while another run has less
@@ -21,37 +21,43 @@ def share(conn: Connection, provider: str, run_id: str, wanted: int, limit: int)
     conn.execute(
         text("""
             DELETE FROM enrichment.provider_slots
-            WHERE provider = :provider AND lease_until < clock_timestamp()
+            WHERE provider = :provider AND run_key <> :run_key AND (
+                lease_until < clock_timestamp() OR NOT EXISTS (
+                    SELECT 1 FROM pg_locks AS l
+                    WHERE l.locktype = 'advisory' AND l.classid = :drain
+                      AND l.objid = cast(cast(run_key AS bigint) & 4294967295 AS oid)
+                      AND l.granted AND l.database = (
+                          SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())))
         """),
-        {"provider": provider},
+        {"provider": provider, "run_key": run_key, "drain": locks.DRAIN},
     )
     others = conn.execute(
         text("""
             WITH others AS (
                 SELECT slots, wanted, count(*) OVER () AS runs FROM enrichment.provider_slots
-                WHERE provider = :provider AND run_id <> :run_id
+                WHERE provider = :provider AND run_key <> :run_key
             )
             SELECT count(*) AS runs, coalesce(sum(slots), 0) AS taken,
                    coalesce(bool_or(slots < least(wanted, greatest(1, :limit / (runs + 1)))),
                             false) AS starved
             FROM others
         """),
-        {"provider": provider, "run_id": run_id, "limit": limit},
+        {"provider": provider, "run_key": run_key, "limit": limit},
     ).one()
     slots = max(0, min(wanted, limit - int(others.taken)))
     if others.starved:
         slots = min(slots, max(1, limit // (int(others.runs) + 1)))
     conn.execute(
         text("""
-            INSERT INTO enrichment.provider_slots (provider, run_id, slots, wanted, lease_until)
-            VALUES (:provider, :run_id, :slots, :wanted,
+            INSERT INTO enrichment.provider_slots (provider, run_key, slots, wanted, lease_until)
+            VALUES (:provider, :run_key, :slots, :wanted,
                     clock_timestamp() + make_interval(secs => :lease))
-            ON CONFLICT (provider, run_id) DO UPDATE SET slots = excluded.slots,
+            ON CONFLICT (provider, run_key) DO UPDATE SET slots = excluded.slots,
                 wanted = excluded.wanted, lease_until = excluded.lease_until
         """),
         {
             "provider": provider,
-            "run_id": run_id,
+            "run_key": run_key,
             "slots": slots,
             "wanted": wanted,
             "lease": LEASE_SECONDS,
@@ -60,9 +66,9 @@ def share(conn: Connection, provider: str, run_id: str, wanted: int, limit: int)
     return slots
 
 
-def give_up(conn: Connection, provider: str, run_id: str) -> None:
+def give_up(conn: Connection, provider: str, run_key: int) -> None:
     """Frees the slots of a run whose stage is over."""
     conn.execute(
-        text("DELETE FROM enrichment.provider_slots WHERE provider = :provider AND run_id = :run"),
-        {"provider": provider, "run": run_id},
+        text("DELETE FROM enrichment.provider_slots WHERE provider = :provider AND run_key = :run"),
+        {"provider": provider, "run": run_key},
     )

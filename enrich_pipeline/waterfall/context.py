@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import threading
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -27,6 +28,11 @@ class Partition:
     @property
     def batch_key(self) -> str:
         return f"{self.batch:02d}"
+
+
+def run_key(run_id: str) -> int:
+    """The second key of a run's advisory lock, by which others see that it lives."""
+    return zlib.crc32(run_id.encode()) - 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,13 @@ class Context:
     def wire_call(self, stored: StoredCall) -> Call:
         """A stored call as its provider's adapter knows it."""
         url = self.webhook_url(stored.provider, stored.call_id) if stored.has_webhook else None
-        return Call(stored.group, stored.items, webhook_url=url, job_id=stored.job_id)
+        return Call(
+            stored.group,
+            stored.items,
+            webhook_url=url,
+            job_id=stored.job_id,
+            reference=str(stored.call_id),
+        )
 
     def webhook_url(self, provider: str, call_id: int) -> str | None:
         """The address for this call's deliveries; None without a public URL."""

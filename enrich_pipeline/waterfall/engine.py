@@ -22,14 +22,14 @@ from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.store.progress import StageMoney, stage_money
 from enrich_pipeline.waterfall import collect
 from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
-from enrich_pipeline.waterfall.context import Access, Context, Partition
+from enrich_pipeline.waterfall.context import Access, Context, Partition, run_key
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import LONGEST_WAIT_SECONDS, RATE_LIMITED
 from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.waterfall.reconcile import first_reading
 from enrich_pipeline.waterfall.send import STOPPED, Sent, give_back, send
 from enrich_pipeline.waterfall.settle import Settled
-from enrich_pipeline.waterfall.sweep import SweepSummary, run_key, sweep
+from enrich_pipeline.waterfall.sweep import SweepSummary, sweep
 from enrich_pipeline.waterfall.turns import Turns
 
 __all__ = ["Access", "Partition", "StageSummary", "SweepSummary", "Waterfall"]
@@ -211,7 +211,7 @@ class Waterfall:
                     queue.extend(fresh)
                     if not fresh and not flying and not cursor.is_done and cursor.budget_short:
                         cursor.carry.clear()
-                slots, pause = turns.slots(), 0.0
+                slots, pause = turns.slots() if queue or flying else 0, 0.0
                 while queue and not pause and len(flying) < slots:
                     pause = turns.wait(min(slots - len(flying), len(queue)))
                     if not pause:

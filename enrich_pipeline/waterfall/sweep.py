@@ -4,7 +4,6 @@ Safe to run at any time and by anybody: every step takes the call's row lock and
 A process is dead when its lock is free; one that only sleeps keeps its lock until its leases end.
 """
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from sqlalchemy import Connection, text
 from enrich_pipeline.store import calls, replies
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.waterfall import collect, send
-from enrich_pipeline.waterfall.context import Context, Partition
+from enrich_pipeline.waterfall.context import Context, Partition, run_key
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.unanswered import doubt, release, write_off
 
@@ -27,11 +26,6 @@ class SweepSummary:
     settled: int = 0
     written_off: int = 0
     read_again: int = 0
-
-
-def run_key(run_id: str) -> int:
-    """The second key of a run's advisory lock."""
-    return zlib.crc32(run_id.encode()) - 2**31
 
 
 def sweep(ctx: Context, sleep: Callable[[float], object]) -> SweepSummary:

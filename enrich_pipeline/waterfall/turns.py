@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from enrich_pipeline.store import rate_limits, slots
-from enrich_pipeline.waterfall.context import Context
+from enrich_pipeline.waterfall.context import Context, run_key
 
 _SHARE_SECONDS = 1.0
 """How often a run looks whether another one wants slots too."""
@@ -32,7 +32,7 @@ class Turns:
 
     def __exit__(self, *_: object) -> None:
         with self._ctx.engine.begin() as conn:
-            slots.give_up(conn, self._provider, self._ctx.run_id)
+            slots.give_up(conn, self._provider, run_key(self._ctx.run_id))
         self.forget()
 
     def slots(self) -> int:
@@ -40,7 +40,9 @@ class Turns:
         if time.monotonic() >= self._share_at:
             limit = self._terms.concurrency
             with self._ctx.engine.begin() as conn:
-                self._slots = slots.share(conn, self._provider, self._ctx.run_id, limit, limit)
+                self._slots = slots.share(
+                    conn, self._provider, run_key(self._ctx.run_id), limit, limit
+                )
             self._share_at = time.monotonic() + _SHARE_SECONDS
         return self._slots
 

@@ -3,14 +3,15 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.policy import RateWindow
 from enrich_pipeline.providers.protocol import Quota
-from enrich_pipeline.store import rate_limits, slots
+from enrich_pipeline.store import locks, rate_limits, slots
 
 
 def window(seconds: int, limit: int, per: str = "request") -> RateWindow:
@@ -154,36 +155,67 @@ def test_many_threads_use_nearly_all_of_a_window_and_never_more(engine: Engine) 
     assert min(Counter(name for name, _, _ in sent).values()) >= len(sent) / 4 / 4
 
 
-def share(engine: Engine, run: str, wanted: int, limit: int) -> int:
+class Runs:
+    """Living runs by name: each holds its advisory lock until it dies."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._alive: dict[str, Connection] = {}
+
+    def share(self, name: str, wanted: int, limit: int) -> int:
+        if name not in self._alive:
+            self._alive[name] = self._engine.connect()
+            self._alive[name].execute(
+                text("select pg_advisory_lock(:class, :key)"),
+                {"class": locks.DRAIN, "key": self.key(name)},
+            )
+        with self._engine.begin() as conn:
+            return slots.share(conn, "pronto", self.key(name), wanted, limit)
+
+    def die(self, name: str) -> None:
+        self._alive[name].invalidate()
+        self._alive.pop(name).close()
+
+    @staticmethod
+    def key(name: str) -> int:
+        """Negative ones too, as those of real runs are."""
+        return ord(name) - ord("c")
+
+
+@pytest.fixture
+def runs(engine: Engine) -> Iterator[Runs]:
+    opened = Runs(engine)
+    yield opened
+    for name in list(opened._alive):
+        opened.die(name)
+
+
+def test_runs_share_the_slots_of_a_provider(runs: Runs) -> None:
+    assert runs.share("a", 5, 5) == 5
+    assert runs.share("b", 5, 5) == 0, "all are taken"
+    assert runs.share("a", 5, 5) == 2, "half of them, now that another run wants some"
+    assert runs.share("b", 5, 5) == 3
+    assert runs.share("a", 5, 5) == 2
+    assert runs.share("b", 1, 5) == 1
+    assert runs.share("a", 5, 5) == 4
+
+
+def test_the_slots_of_a_run_that_ended_died_or_sleeps_are_free(engine: Engine, runs: Runs) -> None:
+    runs.share("a", 5, 5)
     with engine.begin() as conn:
-        return slots.share(conn, "pronto", run, wanted, limit)
-
-
-def test_runs_share_the_slots_of_a_provider(engine: Engine) -> None:
-    assert share(engine, "a", 5, 5) == 5
-    assert share(engine, "b", 5, 5) == 0, "all are taken"
-    assert share(engine, "a", 5, 5) == 2, "half of them, now that another run wants some"
-    assert share(engine, "b", 5, 5) == 3
-    assert share(engine, "a", 5, 5) == 2
-    assert share(engine, "b", 1, 5) == 1
-    assert share(engine, "a", 5, 5) == 4
-
-
-def test_the_slots_of_a_run_that_ended_or_died_are_free(engine: Engine) -> None:
-    share(engine, "a", 5, 5)
-    with engine.begin() as conn:
-        slots.give_up(conn, "pronto", "a")
-    assert share(engine, "b", 5, 5) == 5
+        slots.give_up(conn, "pronto", runs.key("a"))
+    assert runs.share("b", 5, 5) == 5
+    runs.die("b")
+    assert runs.share("a", 5, 5) == 5
     with engine.begin() as conn:
         conn.execute(
             text("update enrichment.provider_slots set lease_until = now() - interval '1 s'")
         )
-    assert share(engine, "c", 5, 5) == 5
+    assert runs.share("c", 5, 5) == 5
 
 
-def test_more_runs_than_slots_never_have_more_than_the_limit(engine: Engine) -> None:
-    runs = "abcdefg"
+def test_more_runs_than_slots_never_have_more_than_the_limit(runs: Runs) -> None:
     for _ in range(5):
-        held = {run: share(engine, run, 3, 3) for run in runs}
+        held = {run: runs.share(run, 3, 3) for run in "abcdefg"}
     assert sum(held.values()) <= 3
     assert max(held.values()) == 1
