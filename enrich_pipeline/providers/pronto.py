@@ -195,9 +195,9 @@ class Pronto(Provider):
             body["phone_country_codes"] = list(self.options.phone_country_codes)
         if len(call.items) == 1:
             return HttpRequest(
-                "POST", "/contacts/single_enrich", json=body | _contact(call.items[0])
+                "POST", "/contacts/single_enrich", json=body | _contact(call, call.items[0])
             )
-        contacts = [_contact(item) for item in call.items]
+        contacts = [_contact(call, item) for item in call.items]
         return HttpRequest("POST", "/contacts/bulk_enrich", json=body | {"contacts": contacts})
 
     def read(self, call: Call, response: HttpResponse) -> Reply:
@@ -228,7 +228,7 @@ class Pronto(Provider):
         return reading.amount_micro(body.get("credits"))
 
 
-def _contact(item: Item) -> dict[str, object]:
+def _contact(call: Call, item: Item) -> dict[str, object]:
     person = item.person
     known = {
         "firstname": person.get(Datapoint.FIRST_NAME),
@@ -238,8 +238,13 @@ def _contact(item: Item) -> dict[str, object]:
         "linkedin_url": person.linkedin_url,
     }
     # Value types and limits of `custom` are not documented: one short string.
-    sent: dict[str, object] = {"custom": {"ref": item.key}}
+    sent: dict[str, object] = {"custom": {"ref": _ref(call, item)}}
     return sent | {name: value for name, value in known.items() if value}
+
+
+def _ref(call: Call, item: Item) -> str:
+    """Names the item and its call: another call may be about the same person."""
+    return item.key if call.reference is None else f"{item.key}.{call.reference}"
 
 
 def _error(response: HttpResponse, body: dict[str, object] | None, notes: Notes) -> Reply:
@@ -303,7 +308,7 @@ def _read_contact(call: Call, raw: object, notes: Notes) -> Reply:
 def _item(call: Call, contact: _Contact) -> Item | None:
     ref = (contact.custom or {}).get("ref")
     if ref is not None:
-        return next((item for item in call.items if item.key == ref), None)
+        return next((item for item in call.items if _ref(call, item) == ref), None)
     # Whether a delivery's id is the job's or the contact's is open; on a lone contact it is both.
     is_this = len(call.items) == 1 and call.job_id and contact.enrichment_id == call.job_id
     return call.items[0] if is_this else None

@@ -148,12 +148,14 @@ class Call:
     """One request for up to `Limits.maximum` persons under one set of call options (`group`).
 
     `webhook_url` is set when the group needs one; `job_id` once the provider has given one.
+    `reference` names the call among all of ours, for providers that echo what they were sent.
     """
 
     group: str
     items: tuple[Item, ...]
     webhook_url: str | None = None
     job_id: str | None = None
+    reference: str | None = None
 
 
 class Verdict(StrEnum):

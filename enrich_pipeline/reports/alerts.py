@@ -164,7 +164,7 @@ def _breakers(conn: Connection, enabled: list[str]) -> list[Alert]:
             Alert(
                 key,
                 Level.WARNING,
-                f"{what} is not asked: {each.reason}",
+                f"{what} is not asked: it {cause}",
                 f"{what} {cause}, {since}.",
                 "Nothing is bought there until its pause is over and one call has gone through.",
                 f"{action} The next run tries again by itself.",

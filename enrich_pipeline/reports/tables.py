@@ -121,7 +121,16 @@ DECLARED: Final[Mapping[str, Declared]] = {
     "mart_provider_daily": Declared(
         words={"field": (*_FIELDS, "unassigned")}, loaded_at=_NIGHT
     ),
-    "mart_provider_scorecard": Declared(words={"field": _FIELDS}, loaded_at=_NIGHT),
+    "mart_provider_scorecard": Declared(
+        key=("date", "provider", "field", "segment"),
+        never_null=(
+            "asked", "found", "verified", "won", "found_alone", "spend_micro_credits", "spend_usd",
+            "spend_usd_never_won",
+        ),
+        words={"field": _FIELDS},
+        loaded_at=_NIGHT,
+    ),
     "mart_refresh_daily": Declared(loaded_at=_NIGHT),
-    "mart_coverage": Declared(words={"field": _FIELDS}, loaded_at=_NIGHT),
+    # Comes when the last answer of a night has come, which may take days: of no use as freshness.
+    "mart_coverage": Declared(words={"field": _FIELDS}),
 }  # fmt: skip

@@ -327,7 +327,10 @@ def write_provider_ids(conn: Connection, provider: str, ids: dict[int, str]) -> 
 
 
 def remember_own_knowledge(conn: Connection, call_id: int) -> None:
-    """What a provider told us counts as sent to it: its own words reopen none of its misses."""
+    """What a provider told us counts as sent to it: its own words reopen none of its misses.
+
+    Of a person who was merged away meanwhile it is kept with the survivor.
+    """
     conn.execute(
         text("""
             WITH told AS (
@@ -348,7 +351,9 @@ def remember_own_knowledge(conn: Connection, call_id: int) -> None:
                     ARRAY[enrichment.identity_hash(p.provider || '_id', p.external_id)]
                 FROM enrichment.provider_identities AS p
                 JOIN enrichment.calls AS c ON c.provider = p.provider AND c.call_id = :call_id
-                WHERE p.person_id IN (SELECT l.person_id FROM enrichment.charge_lines AS l
+                WHERE p.person_id IN (SELECT coalesce(m.merged_into, m.person_id)
+                                      FROM enrichment.charge_lines AS l
+                                      JOIN enrichment.persons AS m USING (person_id)
                                       WHERE l.call_id = :call_id)
             ), gathered AS (
                 SELECT person_id, array_agg(h) AS hashes FROM told, unnest(told.hashes) AS h
@@ -356,8 +361,9 @@ def remember_own_knowledge(conn: Connection, call_id: int) -> None:
             )
             UPDATE enrichment.charge_lines AS l SET sent_identity = array(
                 SELECT DISTINCT h FROM unnest(l.sent_identity || g.hashes) AS h ORDER BY h)
-            FROM gathered AS g
-            WHERE l.call_id = :call_id AND l.person_id = g.person_id
+            FROM gathered AS g, enrichment.persons AS m
+            WHERE l.call_id = :call_id AND m.person_id = l.person_id
+              AND g.person_id = coalesce(m.merged_into, m.person_id)
         """),
         {"call_id": call_id},
     )

@@ -117,11 +117,16 @@ def post(conn: Connection, provider: str, calls: Sequence[CallEntries]) -> None:
     _move_budgets(conn, provider, calls, written)
     conn.execute(
         text("""
-            INSERT INTO enrichment.mart_dirty_dates (partition_date)
-            SELECT DISTINCT d FROM unnest(cast(:dates AS date[])) AS d ORDER BY d
-            ON CONFLICT (partition_date) DO UPDATE SET marked_at = clock_timestamp()
+            INSERT INTO enrichment.mart_dirty_partitions (partition_date, batch)
+            SELECT DISTINCT d, b
+            FROM unnest(cast(:dates AS date[]), cast(:batches AS smallint[])) AS p (d, b)
+            ORDER BY d, b
+            ON CONFLICT (partition_date, batch) DO UPDATE SET marked_at = clock_timestamp()
         """),
-        {"dates": sorted({call.partition_date for call in calls})},
+        {
+            "dates": [call.partition_date for call in calls],
+            "batches": [call.batch for call in calls],
+        },
     )
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from sqlalchemy import Connection, text
 
 from enrich_pipeline.store import locks, scorecard
+from enrich_pipeline.store.scorecard import Partition
 
 UNASSIGNED = "unassigned"
 """The field of cost that a provider charged and that belongs to no charge line."""
@@ -31,30 +32,45 @@ _SPENT = """
 """
 
 
-def take_dirty_dates(conn: Connection) -> list[date]:
-    """Return the dates that money or attempts touched since they were last refreshed.
+def take_dirty(conn: Connection, day: date, batch: int) -> list[Partition]:
+    """Return the partitions that money or winners touched since they were last refreshed.
 
-    Their marks are deleted: refresh them before the transaction ends. Waits for transactions that
-    mark the same dates, so that what they posted is seen by the refresh.
+    Those with open work, but for (day, batch), are left to the run that will publish them. The
+    marks of those returned are deleted: refresh them before the transaction ends. Waits for
+    transactions that mark the same partitions, so that what they posted is seen by the refresh.
     """
     locks.hold(conn, locks.MARTS)
     rows = conn.execute(
-        text("delete from enrichment.mart_dirty_dates returning partition_date")
-    ).scalars()
-    return sorted(rows)
+        text("""
+            delete from enrichment.mart_dirty_partitions as m
+            where (m.partition_date, m.batch) = (:day, :batch) or not exists (
+                select from enrichment.enrichments as e
+                where e.state = 'open'
+                  and (e.partition_date, e.batch) = (m.partition_date, m.batch))
+            returning m.partition_date, m.batch
+        """),
+        {"day": day, "batch": batch},
+    )
+    return sorted((row.partition_date, row.batch) for row in rows)
 
 
-def refresh(conn: Connection, dates: Sequence[date]) -> None:
+def refresh(
+    conn: Connection, dates: Sequence[date], partitions: Sequence[Partition] | None = None
+) -> None:
     """Bring the marts of `dates` to what the operational tables say now.
 
-    One process at a time: a second one waits, and then sees what the first one saw and more.
+    With `partitions` the scorecard only of these: it is what takes time, and the other batches of
+    a night do not change it. One process at a time: a second one waits, and then sees what the
+    first one saw and more.
     """
     if not dates:
         return
     locks.hold(conn, locks.MARTS)
     _refresh_provider_daily(conn, dates)
     _refresh_refresh_daily(conn, dates)
-    scorecard.refresh(conn, dates)
+    if partitions is None:
+        partitions = scorecard.partitions_of(conn, dates)
+    scorecard.refresh(conn, partitions)
 
 
 def _refresh_provider_daily(conn: Connection, dates: Sequence[date]) -> None:

@@ -264,15 +264,15 @@ losses as (
       and (b.is_winner, b.rejected_reason)
           is distinct from (v.is_winner, case when not v.is_winner then v.reason end)
 ), marked as (
-    -- A loser that wins after all changes what its own night was good for.
-    insert into enrichment.mart_dirty_dates (partition_date)
-    select distinct c.partition_date
+    -- What wins for the first time, be it years later, changes what its own night was good for.
+    insert into enrichment.mart_dirty_partitions (partition_date, batch)
+    select distinct c.partition_date, c.batch
     from verdicts as v
     join merging_observed as b on b.observation_id = v.observation_id
     join enrichment.calls as c on c.call_id = b.call_id
-    where v.is_winner and b.won_at is null and b.rejected_reason is not null
-    order by c.partition_date
-    on conflict (partition_date) do update set marked_at = clock_timestamp()
+    where v.is_winner and b.won_at is null
+    order by c.partition_date, c.batch
+    on conflict (partition_date, batch) do update set marked_at = clock_timestamp()
 ),
 
 -- when to look again

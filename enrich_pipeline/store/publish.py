@@ -51,13 +51,15 @@ def publish(engine: Engine, policy: Policy, day: date, batch: int, now: datetime
     counts = _Counts()
     with engine.connect() as conn:
         others = conn.execute(_ABANDONED, {"day": day, "batch": batch}).all()
-    for each in [(day, batch), *others]:
-        _publish_partition(engine, policy, {"day": each[0], "batch": each[1]}, now, counts)
+    for other_day, other_batch in [(day, batch), *others]:
+        partition = {"day": other_day, "batch": other_batch}
+        _publish_partition(engine, policy, partition, now, counts)
     with engine.begin() as conn:
-        dates = sorted({day, *marts.take_dirty_dates(conn)})
+        partitions = marts.take_dirty(conn, day, batch)
+        dates = sorted({day, *(each for each, _ in partitions)})
         conn.execute(_ABSORB, {"dates": dates})
         dates_closed = _freeze_coverage(conn, policy, dates, now)
-        marts.refresh(conn, dates)
+        marts.refresh(conn, dates, partitions)
         waiting = conn.execute(_WAITING, {"day": day, "batch": batch}).scalar_one()
     return PublishSummary(
         contacts=counts.contacts,
@@ -195,15 +197,21 @@ _CLOSE_ROWS: Final = text(
 )
 
 _ABANDONED: Final = text("""
-    select n.partition_date, b.batch
-    from enrichment.plan_nights as n
-    cross join generate_series(0, n.batches - 1) as b (batch)
-    where n.partition_date in (select partition_date from enrichment.mart_dirty_dates)
-      and (n.partition_date, b.batch) <> (:day, :batch)
+    select left_over.partition_date, left_over.batch
+    from (
+        select partition_date, batch from enrichment.mart_dirty_partitions
+        union
+        -- An answer may close rows of another batch: of persons that became one since.
+        select partition_date, batch from enrichment.plan_rows
+        where state = 'waiting' and partition_date in (
+            select partition_date from enrichment.mart_dirty_partitions)
+    ) as left_over
+    where (left_over.partition_date, left_over.batch) <> (:day, :batch)
       and not exists (
           select from enrichment.enrichments as e
-          where e.state = 'open' and (e.partition_date, e.batch) = (n.partition_date, b.batch))
-    order by n.partition_date, b.batch
+          where e.state = 'open'
+            and (e.partition_date, e.batch) = (left_over.partition_date, left_over.batch))
+    order by left_over.partition_date, left_over.batch
 """)
 
 _WAITING: Final = text("""
@@ -218,6 +226,7 @@ _ABSORB: Final = text("""
     from enrichment.plan_nights as n, enrichment.person_inputs as i
     where n.partition_date = any(cast(:dates as date[])) and n.coverage_after is null
       and e.partition_date = n.partition_date and e.state = 'finished'
+      and e.partition_date = any(cast(:dates as date[]))
       and i.person_id = e.person_id and e.closed_identity is distinct from i.identity
 """)
 

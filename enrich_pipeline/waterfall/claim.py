@@ -398,6 +398,7 @@ def reserve(
             group=group,
             items=tuple(want.item for want in members),
             webhook_url=ctx.webhook_url(provider, call_id) if uses_webhook else None,
+            reference=str(call_id),
         )
         request = api.request(wire)
         body = encode(request)

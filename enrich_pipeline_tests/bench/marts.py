@@ -42,9 +42,12 @@ QUERIES: Mapping[str, str] = {
         where next_refresh_at <= :now order by next_refresh_at limit 500""",
     "number of refreshes due": """
         select count(*) from analytics.dim_contacts where next_refresh_at <= :now""",
-    "coverage now, by segment": """
-        select segment, count(*), count(work_email), count(phone), count(job_title)
-        from analytics.dim_contacts group by segment""",
+    "coverage of a night, by segment": """
+        select segment, field, filled::numeric / contacts, verified::numeric / contacts
+        from analytics.mart_coverage where date = :day""",
+    "coverage by segment over 90 nights": """
+        select date, segment, field, filled::numeric / contacts
+        from analytics.mart_coverage where date > :quarter order by date""",
     "one contact as of then": """
         select * from analytics.contacts_as_of(:then) where contact_id = :contact""",
     "a company as of then": """
@@ -263,7 +266,7 @@ _NIGHT_BOUGHT = (
     select :day, c.contact_id, a.n, 'work_email', 'old', 1, 0, :day
     from asked as a join enrichment.contacts as c on c.person_id = a.n
     """,
-    "insert into enrichment.mart_dirty_dates (partition_date) values (:day)",
+    "insert into enrichment.mart_dirty_partitions (partition_date, batch) values (:day, 0)",
 )
 
 

@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, Engine, text
 
-from enrich_pipeline.store import marts
+from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.store import coverage, marts
 
 TODAY = date(2026, 6, 1)
 NOW = datetime(2026, 6, 1, 6, tzinfo=UTC)
@@ -102,7 +103,8 @@ _TABLES: dict[str, str] = {
             <night>, n % 4, <night>, <night> + interval '2 hours'
         from generate_series(1, :persons) as n
         cross join generate_series(0, :cycles - 1) as cycle
-        cross join (values (0, 'work_email'), (1, 'phone'), (2, 'profile')) as f (of, field)""",
+        cross join (values (0, 'work_email'), (1, 'phone'), (2, 'profile')) as f (of, field)
+        order by n % 90 + 90 * cycle desc""",
     "calls": """
         insert into enrichment.calls (call_id, provider, call_group, state, partition_date, batch,
             spend_date, run_id, persons, hold_micro, prices, usd_micro_per_credit, lease_until)
@@ -292,6 +294,7 @@ def fill(engine: Engine, contacts: int, observations: int) -> None:
         nights = conn.execute(text("select partition_date from enrichment.plan_nights")).scalars()
         days = sorted(nights)
         marts.refresh(conn, days)
+        coverage.freeze(conn, {str(field): 90 for field in Field}, NOW, days)
     say("marts", len(days), started)
 
 

@@ -2,7 +2,8 @@
 
 A Hypothesis state machine drives the real store and the real engine on a real database; the
 providers answer in this process as each step says. The parts: `model_machine` takes the steps,
-`model_books`, `model_choices` and `model_nights` are the model, `model_providers` the other side.
+`model_books`, `model_choices` and `model_nights` are the model, `model_providers` the other side,
+`model_said` the words that both use.
 """
 
 import multiprocessing
@@ -33,9 +34,9 @@ def run(scale: Scale, seed: int) -> Figures:
     """The full form in two processes, each with a server of its own."""
     figures = Figures()
     if scale.share is None:
-        parts = [_play(15, 30, seed)]
+        parts = [_play(12, 25, seed)]
     else:
-        examples = scale.of(short=15, full=EXAMPLES) // _SHARDS
+        examples = scale.of(short=12, full=EXAMPLES) // _SHARDS
         context = multiprocessing.get_context("forkserver")
         with ProcessPoolExecutor(_SHARDS, mp_context=context) as pool:
             started = [pool.submit(_play, examples, STEPS, seed + n) for n in range(_SHARDS)]

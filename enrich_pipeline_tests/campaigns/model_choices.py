@@ -1,7 +1,7 @@
 """The in-memory model: who may be asked where for what, told by the documents.
 
-What the five providers sell stands here a second time on purpose. Claims and plans of the engine
-are held against these rules; which persons share a call is the engine's choice, within its limits.
+Claims and plans of the engine are held against these rules; which persons share a call is the
+engine's choice, within its limits.
 """
 
 from collections import Counter
@@ -9,79 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from .model_books import LIVE, UNSETTLED, Books, Call, Divergence, Line, Person, Quest
-from .model_providers import MICRO, PRICES
+from .model_books import Books
+from .model_catalog import Product, catalog, group_of, price
+from .model_records import LIVE, UNSETTLED, Call, Divergence, Line, Person, Quest
+from .model_said import PRICES
 
 LARGEST_CALL = 2
 MISSES = frozenset({"not_found", "invalid_input", "other_person", "answer_lost"})
 FIELDS = ("work_email", "phone", "personal_email", "profile")
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    name: str
-    fields: tuple[str, ...]
-    needs: tuple[frozenset[str], ...] = ()
-    told_by: frozenset[str] = frozenset()
-    options: str = ""
-    brings: str | None = None
-    repeat_costs: bool = True
-    needs_receiver: bool = False
-
-
-_EVERY_ID = frozenset({"email", "linkedin", "company_domain"})
-
-
-def catalog(provider: str, *, consents: bool) -> tuple[Product, ...]:
-    """What a provider sells to somebody who consents to personal e-mail, or does not."""
-    personal = ("personal_email",) if consents else ()
-    options = "personal_email" if consents else ""
-    by_profile = (frozenset({"linkedin"}),)
-    match provider:
-        case "prospeo":
-            mail_and_profile = ("work_email", "profile")
-            told_by = _EVERY_ID | {"prospeo_id"}
-            return (
-                Product("match", mail_and_profile, (), told_by, repeat_costs=False),
-                Product("mobile", ("phone",), (), told_by, brings="match", repeat_costs=False),
-            )
-        case "agntdata":
-            either = (frozenset({"email"}), frozenset({"linkedin"}))
-            told_by = frozenset({"email", "linkedin"})
-            fields = ("work_email", "profile", *personal)
-            return (Product("record", fields, either, told_by, options),)
-        case "pronto":
-            told_by = frozenset({"company_domain", "linkedin"})
-            email = Product("email", ("work_email",), (), told_by, needs_receiver=True)
-            others = [
-                Product(f, (f,), by_profile, frozenset({"linkedin"}), needs_receiver=True)
-                for f in ("phone", *personal)
-            ]
-            return (email, *others)
-        case "lance":
-            by_id = frozenset({"lance_id"})
-            return tuple(
-                Product(name, (f,), (by_id,), by_id, repeat_costs=False)
-                for name, f in (("emails", "work_email"), ("phones", "phone"))
-            )
-        case _:
-            fields = ("profile", "work_email", *personal)
-            told_by = _EVERY_ID | {"apollo_id"}
-            return (
-                Product("match", fields, (), told_by, options),
-                Product("mobile", ("phone",), (), told_by, brings="match", needs_receiver=True),
-            )
-
-
-def group_of(provider: str, products: Sequence[Product]) -> list[tuple[str, tuple[Product, ...]]]:
-    """How one person's products are spread over calls."""
-    names = {p.name for p in products}
-    if provider == "prospeo":
-        return [("mobile" if "mobile" in names else "", tuple(products))]
-    if provider == "apollo":
-        flags = (names | {p.options for p in products}) & {"mobile", "personal_email"}
-        return [("+".join(sorted(flags)), tuple(products))]
-    return [(p.options if provider == "agntdata" else p.name, (p,)) for p in products]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +32,6 @@ class Want:
         return sum(price(self.group_provider, p) for p in self.products)
 
     group_provider: str
-
-
-def price(provider: str, product: Product) -> int:
-    return PRICES[provider][product.name] * MICRO
 
 
 class Choices:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from .model_books import Call
 from .model_drive import A_PROVIDER, AN_INDEX, AN_OUTCOME, SOME_FATES
 from .model_people import People
+from .model_records import Call
 from .model_senders import Sender
 
 TRANSITIONS = (
@@ -29,6 +29,7 @@ TRANSITIONS = (
 
 _NOBODY = ("miss",) * 4
 _LOST = "never_arrives"
+_FAILURES = ("unsent", "unsent", "invalid", "invalid", "garbles")
 
 
 class Machine(People):
@@ -129,19 +130,28 @@ class Machine(People):
         self._work(self.books.calls[sender.claimed.call_id], fates)
         self._poll(is_failing=is_failing)
 
+    @rule(provider=A_PROVIDER, outcome=st.sampled_from(_FAILURES), fates=SOME_FATES)
+    def fail(self, provider: str, outcome: str, fates: Sequence[str]) -> None:
+        """A request of which the provider knows nothing afterwards, or nothing that can be read."""
+        if self._reach(provider):
+            self._whole_calls(provider, outcome, fates)
+
     @rule(
         provider=st.sampled_from(("prospeo", "agntdata", "lance", "apollo")),
+        loss=st.sampled_from(("drops_reply", "never_arrives")),
         outcome=AN_OUTCOME,
         fates=SOME_FATES,
         course=st.sampled_from(("ask again", "sweep", "resolve")),
     )
-    def lose_reply(self, provider: str, outcome: str, fates: Sequence[str], course: str) -> None:
-        """A reply that cost something is lost; somebody finds out."""
+    def lose_reply(
+        self, provider: str, loss: str, outcome: str, fates: Sequence[str], course: str
+    ) -> None:
+        """A reply is lost that may have cost something; somebody finds out."""
         sender = self._ask_somebody(provider)
         if sender is None:
             return
         call = self.books.calls[sender.claimed.call_id]
-        self._finish(sender, "drops_reply", fates)
+        self._finish(sender, loss, fates)
         if course == "sweep":
             self._pass_time("lease_until", call)
             self._sweep(outcome, fates)
@@ -154,8 +164,8 @@ class Machine(People):
     @rule(provider=st.sampled_from(("prospeo", "pronto", "apollo")))
     def unite_in_flight(self, provider: str) -> None:
         """Two persons turn out to be one while something is bought for them."""
-        self._reach(provider)
-        self._claim(provider, 0, has_receiver=True)
+        if self._reach(provider):
+            self._claim(provider, 0, has_receiver=True)
         self._unite()
 
     # ---- courses ---------------------------------------------------------------------------------
@@ -164,24 +174,26 @@ class Machine(People):
         """A request that has left for the provider, if there is anybody to ask for."""
         waiting = [n for n, (_, c) in enumerate(self.queue) if c.provider == provider]
         if not waiting:
-            self._reach(provider)
             waiting = [len(self.queue)]
-            if not self._claim(provider, 0, has_receiver=True):
+            if not self._reach(provider) or not self._claim(provider, 0, has_receiver=True):
                 return None
         sender = self._start(*self.queue.pop(waiting[0]))
         return sender if sender.place == "in_flight" else None
 
-    def _reach(self, provider: str) -> None:
-        """Fields come to stand at the provider: those before it know nobody."""
-        for _ in range(2):
-            fields = [q for q in self.books.quests if q.state == "open"]
-            if any(q.next_provider == provider for q in fields):
-                return
-            before = [q.next_provider for q in fields if provider in q.waterfall[q.position :]]
-            if not before:
-                return
-            assert before[0] is not None
-            self._whole_calls(before[0], "replies", _NOBODY)
+    def _reach(self, provider: str) -> bool:
+        """Whether fields stand at the provider; they get there when the one before it has none."""
+        if self._stand_at(provider):
+            return True
+        for quest in self.books.quests:
+            before = quest.next_provider
+            if quest.state == "open" and before and provider in quest.waterfall[quest.position :]:
+                self._whole_calls(before, "replies", _NOBODY)
+                return self._stand_at(provider)
+        return False
+
+    def _stand_at(self, provider: str) -> bool:
+        quests = self.books.quests
+        return any(q.state == "open" and q.next_provider == provider for q in quests)
 
     def _time_is_up(self, call: Call, clock: str) -> None:
         self._pass_time(clock, call)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .model_books import Books, Person, Quest
+from .model_books import Books
 from .model_choices import FIELDS, Choices
+from .model_records import Person, Quest
 from .model_tables import ORDER
 
 

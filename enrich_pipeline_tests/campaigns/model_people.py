@@ -8,8 +8,8 @@ from enrich_pipeline.store import decisions, person_inputs, persons, switch
 from enrich_pipeline.waterfall import in_doubt
 
 from ..sandbox import people
-from .model_books import UNSETTLED, Call
 from .model_drive import AN_INDEX, CAPS
+from .model_records import UNSETTLED, Call
 from .model_tables import MEMBERS
 from .model_waiting import Waiting
 

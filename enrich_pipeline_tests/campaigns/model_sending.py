@@ -7,8 +7,8 @@ from hypothesis.stateful import precondition, rule
 
 from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
 
-from .model_books import Call, Divergence
 from .model_drive import A_PROVIDER, AN_INDEX, AN_OUTCOME, SOME_FATES, Drive
+from .model_records import Call, Divergence
 from .model_senders import Sender
 
 _HEARD = {

@@ -23,7 +23,7 @@ from enrich_pipeline.waterfall.planning import write_plan
 from ..support.lab import configuration, contact
 from ..support.sandbox import PROVIDERS
 from .ground import Ground
-from .model_providers import PRICES
+from .model_said import PRICES
 
 MEMBERS = 4
 """Humans; the last one has two contacts that nothing joins at first."""
@@ -32,8 +32,9 @@ CONSENTING = frozenset({0, 1, 3})
 _ACTIVITY = (
     "anomalies", "balance_readings", "value_locks", "observations", "attempts", "replies", "inbox",
     "ledger_entries", "charge_lines", "calls", "skips", "accounts", "budgets", "person_budgets",
-    "provider_states", "rate_windows", "rate_pauses", "provider_slots", "mart_dirty_dates",
-    "suppressions", "provider_identities", "person_splits", "suspected_duplicates",
+    "provider_states", "rate_windows", "rate_pauses", "provider_slots", "mart_dirty_partitions",
+    "scorecard_parts", "suppressions", "provider_identities", "person_splits",
+    "suspected_duplicates",
 )  # fmt: skip
 _PEOPLE = (
     "persons", "contacts", "contact_identifiers", "contact_persons", "person_identifiers",

@@ -12,9 +12,9 @@ from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.send import read_again
 from enrich_pipeline.waterfall.sweep import sweep
 
-from .model_books import Call, Divergence
 from .model_drive import AN_INDEX, AN_OUTCOME, SOME_FATES
-from .model_providers import Delivery, Said
+from .model_records import Call, Divergence
+from .model_said import Delivery, Said
 from .model_sending import Sending
 
 CLOCKS = ("lease_until", "deadline_at", "write_off_at")

@@ -226,7 +226,7 @@ def test_an_erased_person_is_nowhere_and_never_comes_back(lab: Lab, run: Run) ->
         "join enrichment.persons as p using (person_id) "
         "where l.provider = 'pronto' and p.erased_at is not null"
     )
-    lab.deliver(call_id, delivery(WHO, key))
+    lab.deliver(call_id, delivery(WHO, f"{key}.{call_id}"))
     lab.drain()
     assert hits(lab, words | ids) == []
     lab.assert_exact()

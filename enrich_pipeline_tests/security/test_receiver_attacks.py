@@ -184,7 +184,8 @@ def test_bombs_under_a_true_token_are_set_aside_and_the_answer_that_follows_coun
         "join enrichment.contacts as c using (person_id)"
     )
     for key, number in keys:
-        found = {"status": "finished", "custom": {"ref": key}, "email_status": "deliverable"}
+        ref = {"ref": f"{key}.{call_id}"}
+        found = {"status": "finished", "custom": ref, "email_status": "deliverable"}
         lab.deliver(call_id, {**found, "email": contacts([number])[0]["email"]})
     lab.sweep()
     lab.assert_exact()

@@ -272,13 +272,13 @@ def test_dirty_dates_are_refreshed_and_unmarked(engine: Engine, conn: Connection
     rows.call(conn, 7, "lance", other)
     rows.enrichment(conn, 7, 1, "phone", other)
     rows.attempt(conn, 7, 7, 1, "phone", "lance", other, call_id=7)
-    rows.insert(conn, "mart_dirty_dates", [{"partition_date": other, "marked_at": NOW}])
+    rows.insert(conn, "mart_dirty_partitions", [{"partition_date": other, "batch": 0}])
     conn.commit()
 
     assert publish_partition(engine).dates == 2
     assert all_of(conn, "analytics.mart_provider_daily")[0].date == other
     conn.rollback()
-    assert conn.execute(text("select count(*) from enrichment.mart_dirty_dates")).scalar() == 0
+    assert conn.execute(text("select count(*) from enrichment.mart_dirty_partitions")).scalar() == 0
 
 
 @pytest.mark.parametrize(("has_open_work", "published"), [(False, 2), (True, 0)])
@@ -287,7 +287,7 @@ def test_answers_that_anothers_sweep_settled_are_published_along(
 ) -> None:
     plan(conn, "c1", "work_email")
     answer(conn)
-    rows.insert(conn, "mart_dirty_dates", [{"partition_date": DAY, "marked_at": NOW}])
+    rows.insert(conn, "mart_dirty_partitions", [{"partition_date": DAY, "batch": 0}])
     if has_open_work:
         open_now = {"state": "open", "result": None, "closed_at": None, "next_provider": "lance"}
         rows.enrichment(conn, 2, 1, "phone", DAY, **open_now)
@@ -319,10 +319,10 @@ def test_a_date_that_is_being_posted_to_is_not_unmarked_early(
     engine: Engine, conn: Connection
 ) -> None:
     """The mark and what it stands for belong to one transaction: taking it waits for that."""
-    mark = text("insert into enrichment.mart_dirty_dates values (:d) on conflict do nothing")
+    mark = text("insert into enrichment.mart_dirty_partitions values (:d, 1)")
     with engine.begin() as poster:
         poster.execute(mark, {"d": DAY})
         with engine.begin() as taker:
-            assert marts.take_dirty_dates(taker) == []
+            assert marts.take_dirty(taker, DAY, 0) == []
     with engine.begin() as taker:
-        assert marts.take_dirty_dates(taker) == [DAY]
+        assert marts.take_dirty(taker, DAY, 0) == [(DAY, 1)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Row, text
 
-from enrich_pipeline.store import marts
+from enrich_pipeline.store import marts, scorecard
 from enrich_pipeline.store.merge import remerge
 from enrich_pipeline_tests.store import rows
 
@@ -74,7 +74,16 @@ class Night:
 
     def scores(self, day: date = DAY) -> dict[tuple[str, str, str], Row[Any]]:
         marts.refresh(self._conn, [day])
-        query = text("select *, xmin from analytics.mart_provider_scorecard where date = :day")
+        # With what tells whether any of its rows was written.
+        query = text("""
+            select m.*, written.rows
+            from analytics.mart_provider_scorecard as m
+            cross join (
+                select array_agg(cast(p.xmin as text) order by p) as rows
+                from enrichment.scorecard_parts as p
+            ) as written
+            where m.date = :day
+        """)
         found = self._conn.execute(query, {"day": day})
         return {(r.provider, r.field, r.segment): r for r in found}
 
@@ -204,7 +213,10 @@ def test_a_loser_that_wins_later_has_its_night_refreshed(conn: Connection) -> No
     night.ask("prospeo", 1, value="a@acme.com", at=NOW - timedelta(days=9))
     night.ask("agntdata", 1, value="b@acme.com", day=DAY + timedelta(days=1))
     night.merge()
-    assert marts.take_dirty_dates(conn) == []
+    later = DAY + timedelta(days=1)
+    assert marts.take_dirty(conn, later, 0) == [(later, 0)]
+    night.merge()
+    assert marts.take_dirty(conn, later, 0) == []
     conn.execute(
         text("""
             update enrichment.observations set value = null, erased_at = now(), is_winner = false
@@ -214,5 +226,21 @@ def test_a_loser_that_wins_later_has_its_night_refreshed(conn: Connection) -> No
 
     night.merge()
 
-    assert marts.take_dirty_dates(conn) == [DAY]
+    assert marts.take_dirty(conn, later, 0) == [(DAY, 0)]
     assert night.scores()["prospeo", "work_email", "smb"].won == 1
+
+
+def test_a_batch_that_is_published_leaves_the_parts_of_the_others_alone(conn: Connection) -> None:
+    night = Night(conn)
+    night.ask("prospeo", 1, value="a@acme.com")
+    night.ask("prospeo", 2, value="b@acme.com")
+    conn.execute(text("update enrichment.attempts set batch = 1 where person_id = 2"))
+    night.merge()
+
+    scorecard.refresh(conn, [(DAY, 1)])
+    parts = text("select batch, segment, asked from enrichment.scorecard_parts order by batch")
+    assert [tuple(r) for r in conn.execute(parts)] == [(1, "enterprise", 1)]
+    scorecard.refresh(conn, [(DAY, 0)])
+    assert [tuple(r) for r in conn.execute(parts)] == [(0, "smb", 1), (1, "enterprise", 1)]
+    conn.execute(text("update enrichment.contacts set segment = 'smb'"))
+    assert night.scores()["prospeo", "work_email", "smb"].asked == 2

@@ -85,3 +85,30 @@ def test_a_search_for_a_merged_person_goes_on_for_a_survivor_whom_nothing_has_an
     lab.drain()
     assert _searches(lab) == 0
     assert lab.sent()["lance"] == 1
+
+
+def test_what_a_provider_told_of_a_merged_person_counts_as_sent_to_it(open_lab: Open) -> None:
+    lab = open_lab(
+        {**only({"phone": ["prospeo"]}), "providers": {"prospeo": {"batch_size": 1}}},
+        {"prospeo.mobile": 0.0},
+    )
+    lab.load([contact(1, linkedin_url="")])
+    lab.load([contact(1, contact_id="other", email="", lance_person_id="")])
+    lab.sandbox.faults({"provider": "prospeo", "kind": "charge_then_drop", "probability": 1})
+    lab.plan()
+    lab.drain()
+    assert lab.states("prospeo") == {"in_doubt": 2}
+    lab.load([contact(1, updated_at=LATER)])
+    lab.sandbox.clear_faults()
+    lab.overdue("lease_until", "prospeo")
+    lab.sweep()
+    assert lab.states("prospeo") == {"settled": 2}
+    # The provider's own id is kept with the survivor, and both missed phones were asked for by it.
+    assert lab.sql(
+        "select l.verdict, count(*) from enrichment.charge_lines as l "
+        "join enrichment.provider_identities as i using (provider) "
+        "where l.product = 'mobile' "
+        "and enrichment.identity_hash('prospeo_id', i.external_id) = any(l.sent_identity) "
+        "group by l.verdict"
+    ) == [("not_found", 2)]
+    lab.assert_books()

@@ -114,7 +114,7 @@ def test_a_repetition_of_a_delivery_whose_body_went_is_still_told(lab: Lab) -> N
         "select call_id, item_key from enrichment.charge_lines "
         "where provider = 'pronto' and state = 'posted' limit 1"
     )[0]
-    body = delivery(int(key[1:]) - 1, key, "second@copperfox1.com")
+    body = delivery(int(key[1:]) - 1, f"{key}.{call_id}", "second@copperfox1.com")
     lab.deliver(call_id, body)
     lab.sweep()
     prune(lab, 31)

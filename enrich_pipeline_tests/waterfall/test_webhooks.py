@@ -38,9 +38,9 @@ def inbox(lab: Lab) -> list[tuple[Any, ...]]:
 
 
 def refs(lab: Lab) -> dict[str, tuple[int, str]]:
-    """Contact -> (call, item key) of its latest line."""
+    """Contact -> (call, its name there, which Pronto echoes) of its latest line."""
     return {
-        contact: (call, key)
+        contact: (call, f"{key}.{call}")
         for contact, call, key in lab.sql(
             "select c.contact_id, l.call_id, l.item_key from enrichment.charge_lines as l "
             "join enrichment.contacts as c using (person_id) order by l.line_id"
@@ -76,7 +76,7 @@ def test_a_lost_delivery_becomes_doubt_at_its_deadline_then_is_written_off_and_m
         "where l.state = 'written_off'"
     )
     ((call_id, key, number),) = late
-    lab.deliver(call_id, delivery(number, key))
+    lab.deliver(call_id, delivery(number, f"{key}.{call_id}"))
     lab.drain()
     assert lab.states("pronto") == {"settled": 1}
     assert (
@@ -156,6 +156,25 @@ def test_an_item_of_another_call_is_quarantined(open_lab: Open) -> None:
     assert [row[0] for row in inbox(lab)] == ["quarantined"]
     assert lab.account("pronto")["held"] == 4_000_000
     lab.assert_books()
+
+
+def test_an_item_of_another_call_about_the_same_person_is_quarantined(open_lab: Open) -> None:
+    waterfalls = {"work_email": ["pronto"], "phone": ["pronto"]}
+    lab = open_lab({**only(waterfalls), "providers": {"pronto": {"await_seconds": 0.1}}})
+    lab.sandbox.faults({"provider": "pronto", "kind": "lose_webhook", "probability": 1})
+    lab.night(contacts(range(2)))
+    (emails, sent), (phones, _) = lab.sql(
+        "select call_id, request_body from enrichment.calls order by call_group"
+    )
+    first = json.loads(bytes(sent))["contacts"][0]
+    # Of a failure nothing else tells which call it belongs to.
+    lab.deliver(phones, {"status": "failed", "custom": first["custom"]})
+    lab.sweep()
+    assert [row[0] for row in inbox(lab)] == ["quarantined"]
+    assert lab.account("pronto")["held"] == 22_000_000
+    lab.deliver(emails, {"status": "failed", "custom": first["custom"]})
+    lab.sweep()
+    assert lab.account("pronto")["held"] == 21_000_000
 
 
 def test_a_delivery_before_the_reply_to_the_request_settles_while_it_is_still_being_sent(

@@ -272,7 +272,7 @@ CREATE UNIQUE INDEX enrichments_live ON enrichment.enrichments (person_id, field
     WHERE state IN ('open', 'pending', 'in_doubt');
 CREATE INDEX enrichments_open ON enrichment.enrichments (next_provider, batch) WHERE state = 'open';
 -- Nights follow one another: their rows lie together, and a block range index keeps updates cheap.
-CREATE INDEX enrichments_night ON enrichment.enrichments USING brin (partition_date);
+CREATE INDEX enrichments_night ON enrichment.enrichments USING brin (partition_date) WITH (autosummarize = on);
 COMMENT ON COLUMN enrichment.enrichments.closed_identity IS 'person_inputs.identity when the cycle closed: something new opens the next cycle before its time';
 COMMENT ON COLUMN enrichment.enrichments.position IS 'Index into waterfall, counted from 1, of next_provider';
 
@@ -389,6 +389,9 @@ CREATE INDEX attempts_line ON enrichment.attempts (line_id);
 CREATE INDEX attempts_call ON enrichment.attempts (call_id);
 CREATE INDEX attempts_partition ON enrichment.attempts (partition_date, batch);
 CREATE INDEX attempts_person ON enrichment.attempts (person_id);
+-- Rows of one person lie together, so that a sample of blocks sees few persons, and the planner would
+-- read ten million rows rather than look up those of some thousand persons. A share of all rows.
+ALTER TABLE enrichment.attempts ALTER COLUMN person_id SET (n_distinct = -0.2);
 
 CREATE TABLE enrichment.replies (
     reply_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -451,7 +454,11 @@ CREATE TABLE enrichment.observations (
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX observations_once ON enrichment.observations (line_id, attribute, md5(value));
 CREATE INDEX observations_person ON enrichment.observations (person_id, attribute);
-CREATE INDEX observations_recorded_at ON enrichment.observations USING brin (recorded_at);
+-- Not by block ranges: of those that no vacuum has summarized yet, which are the last nights, every row is read.
+CREATE INDEX observations_recorded_at ON enrichment.observations (recorded_at);
+-- As of the attempts: some ten values of a person, three or four of a line.
+ALTER TABLE enrichment.observations ALTER COLUMN person_id SET (n_distinct = -0.1);
+ALTER TABLE enrichment.observations ALTER COLUMN line_id SET (n_distinct = -0.3);
 COMMENT ON COLUMN enrichment.observations.won_at IS 'When it first became the value of a contact; stays when it loses that place';
 COMMENT ON COLUMN enrichment.observations.line_id IS 'Attributes of one line were reported together: a profile is won as one unit';
 
@@ -495,7 +502,7 @@ CREATE TABLE enrichment.ledger_entries (
 );
 CREATE INDEX ledger_entries_call ON enrichment.ledger_entries (call_id);
 CREATE INDEX ledger_entries_partition ON enrichment.ledger_entries (partition_date, batch);
-CREATE INDEX ledger_entries_occurred_at ON enrichment.ledger_entries USING brin (occurred_at);
+CREATE INDEX ledger_entries_occurred_at ON enrichment.ledger_entries USING brin (occurred_at) WITH (autosummarize = on);
 
 CREATE FUNCTION enrichment.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -566,11 +573,11 @@ COMMENT ON TABLE enrichment.rate_pauses IS 'Until when a provider that said that
 
 CREATE TABLE enrichment.provider_slots (
     provider    text NOT NULL,
-    run_id      text NOT NULL,
+    run_key     integer NOT NULL,
     slots       integer NOT NULL,
     wanted      integer NOT NULL,
     lease_until timestamptz NOT NULL,
-    PRIMARY KEY (provider, run_id)
+    PRIMARY KEY (provider, run_key)
 );
 COMMENT ON TABLE enrichment.provider_slots IS 'How many calls at once each run may have under way at a provider; all runs together at most its concurrency';
 
@@ -584,7 +591,29 @@ CREATE TABLE enrichment.balance_readings (
 );
 COMMENT ON TABLE enrichment.balance_readings IS 'What a provider said it holds, beside what the ledger held at that moment';
 
-CREATE TABLE enrichment.mart_dirty_dates (
-    partition_date date PRIMARY KEY,
-    marked_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+CREATE TABLE enrichment.mart_dirty_partitions (
+    partition_date date NOT NULL,
+    batch          smallint NOT NULL,
+    marked_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (partition_date, batch)
 );
+COMMENT ON TABLE enrichment.mart_dirty_partitions IS 'Partitions that money or winners touched since their marts were refreshed';
+
+-- By batch, because each batch of a night is published by itself; BI sees the sums.
+CREATE TABLE enrichment.scorecard_parts (
+    partition_date date NOT NULL,
+    batch          smallint NOT NULL,
+    provider       text NOT NULL,
+    field          text NOT NULL,
+    segment        text NOT NULL,
+    asked          bigint NOT NULL,
+    found          bigint NOT NULL,
+    verified       bigint NOT NULL,
+    won            bigint NOT NULL,
+    found_alone    bigint NOT NULL,
+    micro          bigint NOT NULL,
+    usd_micro      bigint NOT NULL,
+    idle_usd_micro bigint NOT NULL,
+    PRIMARY KEY (partition_date, batch, provider, field, segment)
+);
+COMMENT ON COLUMN enrichment.scorecard_parts.idle_usd_micro IS 'The part of usd_micro that bought nothing that ever won';

@@ -128,7 +128,7 @@ CREATE UNIQUE INDEX dim_contact_history_one_current ON analytics.dim_contact_his
 CREATE INDEX dim_contact_history_company_domain ON analytics.dim_contact_history (company_domain);
 CREATE INDEX dim_contact_history_job_changes ON analytics.dim_contact_history (valid_from) WHERE is_job_change;
 -- Versions come in the order of time, which a block range index needs and hardly costs anything.
-CREATE INDEX dim_contact_history_valid_from ON analytics.dim_contact_history USING brin (valid_from);
+CREATE INDEX dim_contact_history_valid_from ON analytics.dim_contact_history USING brin (valid_from) WITH (autosummarize = on);
 
 COMMENT ON TABLE analytics.dim_contact_history IS 'One row per contact and version (SCD2): what was known from valid_from until just before valid_to. Versions of a contact never overlap';
 COMMENT ON COLUMN analytics.dim_contact_history.contact_version_id IS 'Id of the version';
@@ -175,7 +175,7 @@ CREATE TABLE analytics.fct_contact_changes (
 CREATE INDEX fct_contact_changes_contact ON analytics.fct_contact_changes (contact_id, changed_at);
 CREATE INDEX fct_contact_changes_night ON analytics.fct_contact_changes (partition_date, kind, field);
 -- Rows come in the order of time.
-CREATE INDEX fct_contact_changes_changed_at ON analytics.fct_contact_changes USING brin (changed_at);
+CREATE INDEX fct_contact_changes_changed_at ON analytics.fct_contact_changes USING brin (changed_at) WITH (autosummarize = on);
 COMMENT ON TABLE analytics.fct_contact_changes IS 'One row per version of a contact and field whose value changed or was confirmed in it. Of a first version only what providers brought: what the source came with is no change';
 COMMENT ON COLUMN analytics.fct_contact_changes.contact_version_id IS 'The version that began with the change, in dim_contact_history';
 COMMENT ON COLUMN analytics.fct_contact_changes.field IS 'What changed: work_email, phone, personal_email, job_title, company_name, company_domain, linkedin_url, location, first_name, last_name, full_name, country_code or segment';
@@ -462,24 +462,24 @@ COMMENT ON COLUMN analytics.mart_provider_daily.spend_micro_credits IS 'Posted, 
 COMMENT ON COLUMN analytics.mart_provider_daily.spend_usd IS 'The same in US dollars at the rates frozen on the calls';
 COMMENT ON COLUMN analytics.mart_provider_daily.usd_per_found IS 'spend_usd / found; null when nothing was found';
 
-CREATE TABLE analytics.mart_provider_scorecard (
-    date                date NOT NULL,
-    provider            text NOT NULL,
-    field               text NOT NULL,
-    segment             text NOT NULL,
-    asked               bigint NOT NULL,
-    found               bigint NOT NULL,
-    verified            bigint NOT NULL,
-    won                 bigint NOT NULL,
-    found_alone         bigint NOT NULL,
-    spend_micro_credits bigint NOT NULL,
-    spend_usd           numeric(18, 6) NOT NULL,
-    usd_per_verified    numeric(18, 6),
-    spend_usd_never_won numeric(18, 6) NOT NULL,
-    PRIMARY KEY (date, provider, field, segment)
-);
-CREATE INDEX mart_provider_scorecard_segment ON analytics.mart_provider_scorecard (segment, date);
-COMMENT ON TABLE analytics.mart_provider_scorecard IS 'One row per night, provider, field and segment: what asking this provider was good for. Over segments it adds up to mart_provider_daily, but for cost that no attempt explains';
+CREATE VIEW analytics.mart_provider_scorecard AS
+SELECT
+    partition_date AS date,
+    provider,
+    field,
+    segment,
+    sum(asked)::bigint AS asked,
+    sum(found)::bigint AS found,
+    sum(verified)::bigint AS verified,
+    sum(won)::bigint AS won,
+    sum(found_alone)::bigint AS found_alone,
+    sum(micro)::bigint AS spend_micro_credits,
+    (sum(usd_micro) / 1000000)::numeric(18, 6) AS spend_usd,
+    (sum(usd_micro) / 1000000 / nullif(sum(verified), 0))::numeric(18, 6) AS usd_per_verified,
+    (sum(idle_usd_micro) / 1000000)::numeric(18, 6) AS spend_usd_never_won
+FROM enrichment.scorecard_parts
+GROUP BY partition_date, provider, field, segment;
+COMMENT ON VIEW analytics.mart_provider_scorecard IS 'One row per night, provider, field and segment: what asking this provider was good for. Over segments it adds up to mart_provider_daily, but for cost that no attempt explains';
 COMMENT ON COLUMN analytics.mart_provider_scorecard.date IS 'Partition date of the night';
 COMMENT ON COLUMN analytics.mart_provider_scorecard.provider IS 'Who was asked';
 COMMENT ON COLUMN analytics.mart_provider_scorecard.field IS 'work_email, phone, personal_email or profile';
