@@ -456,8 +456,11 @@ def test_successes_and_failures_at_the_same_moment_do_not_block_each_other(open_
     )
     lab.load(contacts(range(140)))
     lab.plan()
-    for _ in range(2):
+    # Five failures in a row end a drain, sooner or later: as many drains as successes need.
+    for _ in range(12):
         lab.sql("update enrichment.provider_states set retry_at = now() - interval '1 second'")
         lab.drain()
+        if lab.outcomes("agntdata").get("found", 0) > 20:
+            break
     assert lab.outcomes("agntdata")["found"] > 20
     lab.assert_books()
