@@ -2,9 +2,9 @@
 
 A window of `seconds` is cut into slices; a token counts from the moment it is taken until its slice
 has left the window. Tokens are handed out by lease, several requests at a time, so that a process
-does not ask the database before each of them. A lease may be used only for as long as the margin
-beyond the window allows: whenever its requests leave, the provider never sees more than the limit
-in any `seconds`.
+does not ask the database before each of them. The margin beyond the window is for the way to the
+provider: what arrives within it never adds up to more than the limit in any `seconds`. A machine
+that is busier than that may be late, and its provider then refuses a request, at no cost.
 """
 
 import math
