@@ -84,12 +84,20 @@ def living(processes: list[psutil.Process]) -> list[psutil.Process]:
     ]
 
 
-def until_calls(sandbox: SandboxProcess, process: subprocess.Popen[str]) -> None:
+def until_sending(engine: Engine, process: subprocess.Popen[str], batches: int = 1) -> None:
+    """Waits until that many batches have had a paid call on its way, and one still has."""
+    query = text(
+        "select count(distinct batch) filter (where armed_at is not null) >= :batches"
+        " and bool_or(state = 'sending') from enrichment.calls"
+    )
     deadline = time.monotonic() + 60
-    while not sum(int(row["requests"]) for row in sandbox.meter().values()):
+    while True:
+        with engine.connect() as connection:
+            if connection.execute(query, {"batches": batches}).scalar_one():
+                return
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def books_agree(enrich: Enrich, environ: dict[str, str]) -> None:
@@ -166,7 +174,7 @@ def test_interrupted_it_finishes_what_is_in_flight_and_the_next_run_continues(
 ) -> None:
     sandbox.latency(1500)
     process = start(("refresh",), folder, environ)
-    until_calls(sandbox, process)
+    until_sending(engine, process)
     started = children(process)
     interrupted = time.monotonic()
     # As a machine does that goes down; Ctrl-C takes the same way from here on.
@@ -202,7 +210,7 @@ def test_a_batch_whose_process_is_killed_fails_alone_and_its_run_is_closed(
 ) -> None:
     sandbox.latency(1000)
     process = start(("refresh",), folder, environ)
-    until_calls(sandbox, process)
+    until_sending(engine, process, batches=2)
     forked = [child for child in children(process) if "forkserver" in " ".join(child.cmdline())]
     # Batches are forked from one process of the same command line, which is no batch itself.
     batches = [child for child in forked if child.ppid() in {other.pid for other in forked}]
@@ -229,7 +237,7 @@ def test_killed_altogether_it_leaves_no_process_that_goes_on_spending(
 ) -> None:
     sandbox.latency(500)
     process = start(("refresh",), folder, environ)
-    until_calls(sandbox, process)
+    until_sending(engine, process)
     started = children(process)
     process.kill()
     process.communicate()
