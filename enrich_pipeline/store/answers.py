@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from enrich_pipeline.domain.posting import LineChange
 from enrich_pipeline.providers.protocol import Item, Verdict
 from enrich_pipeline.store.calls import StoredLine
+from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
 from enrich_pipeline.store.work import expire_blocked, known_persons
 
@@ -221,14 +222,13 @@ def note_requested(conn: Connection, call_id: int) -> None:
 def finish_found(conn: Connection, enrichment_ids: Sequence[int]) -> None:
     """Closes enrichments that got an accepted answer."""
     conn.execute(
-        text("""
+        text(f"""
             UPDATE enrichment.enrichments AS e SET state = 'finished', result = 'found',
                 next_provider = NULL, wait_reason = NULL, closed_at = clock_timestamp(),
-                closed_identity = (SELECT i.identity FROM enrichment.person_inputs AS i
-                    WHERE i.person_id = e.person_id)
+                closed_identity = ({KNOWN_BY})
             WHERE enrichment_id = ANY(cast(:ids AS bigint[]))
               AND state IN ('open', 'pending', 'in_doubt')
-        """),
+        """),  # noqa: S608  (a fragment of our own)
         {"ids": sorted(enrichment_ids)},
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from enrich_pipeline.store.carriers import CARRIERS
 from enrich_pipeline.store.rows import as_json
 
 
@@ -71,33 +72,12 @@ def suppress(conn: Connection, identifiers: Sequence[tuple[str, str]], reason: s
 def contacts_of(conn: Connection, identifiers: Sequence[tuple[str, str]]) -> dict[str, int]:
     """Every contact of the persons who carry one of these (kind, value), with its person."""
     rows = conn.execute(
-        text("""
-            with wanted as (
-                select kind, value
-                from jsonb_to_recordset(cast(:identifiers as jsonb)) as i(kind text, value text)
-            ), carriers as (
-                select c.person_id from enrichment.contacts as c join wanted as w
-                    on (w.kind, w.value) = ('contact', c.contact_id)
-                    or (w.kind = 'email' and w.value in (c.email, c.personal_email))
-                    or (w.kind, w.value) = ('linkedin', c.linkedin_slug)
-                union
-                select c.person_id from wanted
-                join enrichment.contact_identifiers using (kind, value)
-                join enrichment.contacts as c using (contact_id)
-                union
-                select o.person_id from enrichment.observations as o join wanted as w
-                    on (w.kind = 'email' and o.attribute in ('work_email', 'personal_email')
-                        and o.value = w.value)
-                    or (w.kind = 'linkedin' and o.attribute = 'linkedin_url'
-                        and o.value = 'https://www.linkedin.com/in/' || w.value)
-            ), survivors as (
-                select distinct coalesce(p.merged_into, p.person_id) as person_id
-                from carriers join enrichment.persons as p using (person_id)
-            )
+        text(f"""
+            with {CARRIERS}
             select contact_id, person_id
             from survivors join enrichment.contacts using (person_id)
             order by contact_id
-        """),
+        """),  # noqa: S608  (a fragment of our own)
         {"identifiers": _json(identifiers)},
     )
     return {row.contact_id: int(row.person_id) for row in rows}

@@ -9,6 +9,13 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
+KNOWN_BY: Final = """
+    SELECT i.identity FROM enrichment.persons AS p
+    JOIN enrichment.person_inputs AS i ON i.person_id = coalesce(p.merged_into, p.person_id)
+    WHERE p.person_id = e.person_id
+"""
+"""By what the person of `enrichments AS e` is known now; whoever was merged stands for another."""
+
 
 def refresh_inputs(conn: Connection, person_ids: Sequence[int]) -> None:
     """Work out what may be sent of each person: the best known value per datapoint.

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.providers.protocol import Datapoint, PersonInputs
+from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
 
 
@@ -24,6 +25,8 @@ class OpenField:
     field: Field
     position: int
     rank: int
+    answered_line: int | None = None
+    """What settled the same search of a person who has become one with this one meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,17 +244,27 @@ def open_fields(
     """The persons' open enrichments at `provider`, locked; in rank order."""
     rows = conn.execute(
         text("""
-            SELECT enrichment_id, person_id, field, position, rank
-            FROM enrichment.enrichments
-            WHERE person_id = ANY(cast(:ids AS bigint[])) AND state = 'open'
-              AND next_provider = :provider AND field = ANY(cast(:fields AS text[]))
-              AND (not_before IS NULL OR not_before <= clock_timestamp())
-            ORDER BY rank, person_id, enrichment_id FOR NO KEY UPDATE
+            SELECT e.enrichment_id, e.person_id, e.field, e.position, e.rank, won.line_id
+            FROM enrichment.enrichments AS e
+            LEFT JOIN LATERAL (
+                SELECT t.line_id FROM enrichment.persons AS m
+                JOIN enrichment.enrichments AS done
+                  ON (done.person_id, done.field) = (m.person_id, e.field)
+                JOIN enrichment.attempts AS t ON t.enrichment_id = done.enrichment_id
+                WHERE m.merged_into = e.person_id AND done.result = 'found'
+                  AND done.closed_at >= e.opened_at AND t.outcome IN ('found', 'reused')
+                ORDER BY t.attempt_id DESC LIMIT 1) AS won ON true
+            WHERE e.person_id = ANY(cast(:ids AS bigint[])) AND e.state = 'open'
+              AND e.next_provider = :provider AND e.field = ANY(cast(:fields AS text[]))
+              AND (e.not_before IS NULL OR e.not_before <= clock_timestamp())
+            ORDER BY e.rank, e.person_id, e.enrichment_id FOR NO KEY UPDATE OF e
         """),
         {"ids": list(person_ids), "provider": provider, "fields": [f.value for f in fields]},
     )
     return [
-        OpenField(int(r.enrichment_id), int(r.person_id), Field(r.field), r.position, r.rank)
+        OpenField(
+            int(r.enrichment_id), int(r.person_id), Field(r.field), r.position, r.rank, r.line_id
+        )
         for r in rows
     ]
 
@@ -396,7 +409,7 @@ def advance(
         "run_id": run_id,
     }
     conn.execute(
-        text("""
+        text(f"""
             WITH m AS (
                 SELECT * FROM jsonb_to_recordset(cast(:moves AS jsonb)) AS m(
                     enrichment_id bigint, person_id bigint, field text, reason text, line_id bigint)
@@ -409,19 +422,18 @@ def advance(
             ), noted AS (
                 INSERT INTO enrichment.attempts (enrichment_id, person_id, field, provider, try,
                     position, line_id, outcome, responded_at, partition_date, batch, run_id)
-                SELECT e.enrichment_id, e.person_id, e.field, :provider, 1, e.position, m.line_id,
+                SELECT e.enrichment_id, e.person_id, e.field, l.provider, 1, e.position, m.line_id,
                        'reused', clock_timestamp(), :day, :batch, :run_id
                 FROM m JOIN enrichment.enrichments AS e USING (enrichment_id)
-                WHERE m.line_id IS NOT NULL
+                JOIN enrichment.charge_lines AS l ON l.line_id = m.line_id
                 ON CONFLICT (partition_date, person_id, field) WHERE outcome = 'reused' DO NOTHING
             )
             UPDATE enrichment.enrichments AS e SET state = 'finished', result = 'found',
                 next_provider = NULL, wait_reason = NULL, closed_at = clock_timestamp(),
-                closed_identity = (SELECT i.identity FROM enrichment.person_inputs AS i
-                    WHERE i.person_id = e.person_id)
+                closed_identity = ({KNOWN_BY})
             FROM m
             WHERE e.enrichment_id = m.enrichment_id AND e.state = 'open' AND m.line_id IS NOT NULL
-        """),
+        """),  # noqa: S608  (a fragment of our own)
         params,
     )
     to_next(conn, [m.enrichment_id for m in moves if m.accepted_line is None])
@@ -434,7 +446,7 @@ def to_next(conn: Connection, enrichment_ids: Sequence[int]) -> None:
     value that remains a candidate.
     """
     conn.execute(
-        text("""
+        text(f"""
             UPDATE enrichment.enrichments AS e SET
                 position = e.position + 1,
                 next_provider = e.waterfall[e.position + 1],
@@ -450,11 +462,10 @@ def to_next(conn: Connection, enrichment_ids: Sequence[int]) -> None:
                 closed_at = CASE WHEN e.waterfall[e.position + 1] IS NULL
                     THEN clock_timestamp() END,
                 closed_identity = CASE WHEN e.waterfall[e.position + 1] IS NULL THEN
-                    (SELECT i.identity FROM enrichment.person_inputs AS i
-                     WHERE i.person_id = e.person_id) END
+                    ({KNOWN_BY}) END
             WHERE e.enrichment_id = ANY(cast(:ids AS bigint[]))
               AND e.state IN ('open', 'pending', 'in_doubt')
-        """),
+        """),  # noqa: S608  (a fragment of our own)
         {"ids": sorted(enrichment_ids)},
     )
     expire_blocked(conn, enrichment_ids)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -132,7 +132,7 @@ def _decide(
     locked = sorted(work.lock_persons(conn, persons, wait=False))
     cursor.busy += len(set(persons)) - len(locked)
     open_fields: dict[int, list[work.OpenField]] = {}
-    for row in work.open_fields(conn, provider, ctx.fields, locked):
+    for row in _open_fields(conn, ctx, provider, locked):
         open_fields.setdefault(row.person_id, []).append(row)
     known = work.known_persons(conn, locked)
     memory: dict[int, dict[tuple[str, str], work.Memory]] = {}
@@ -167,6 +167,21 @@ def _decide(
         decisions[person] = (who, decide(fields, situation))
     _carry_out(conn, ctx, partition, provider, cursor, [d for _, d in decisions.values()])
     return decisions
+
+
+def _open_fields(
+    conn: Connection, ctx: Context, provider: str, persons: Sequence[int]
+) -> list[work.OpenField]:
+    """Open fields; what a merged person was told settles one only if it is good enough for it."""
+    found = work.open_fields(conn, provider, ctx.fields, persons)
+    told = [f.answered_line for f in found if f.answered_line is not None]
+    values = work.answered_values(conn, told) if told else {}
+    return [
+        f
+        if f.answered_line is None or is_accepted(ctx, f.field, values.get(f.answered_line, []))
+        else replace(f, answered_line=None)
+        for f in found
+    ]
 
 
 def with_larger_answers(

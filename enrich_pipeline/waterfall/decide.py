@@ -71,6 +71,9 @@ def _choose(open_field: OpenField, at: Situation, decision: Decision) -> None:
     if open_field.field is Field.PERSONAL_EMAIL and not inputs.personal_email_consent:
         decision.skip.append((open_field, "no_consent"))
         return
+    if open_field.answered_line is not None:
+        decision.serve.append((open_field, open_field.answered_line))
+        return
     offer = next((o for o in at.offers if open_field.field in o.fields), None)
     if offer is None:
         decision.skip.append((open_field, at.why_not_sold.get(open_field.field, "not_sold")))

@@ -164,6 +164,21 @@ def test_whoever_is_suppressed_is_blocked_at_once_under_every_contact(
     ]
 
 
+def test_whoever_was_mistaken_for_somebody_suppressed_is_not_blocked(
+    run: Run, engine: Engine
+) -> None:
+    observe(engine, "+4930000000")
+    with engine.begin() as connection:
+        connection.execute(
+            text("""
+                update enrichment.observations set attribute = 'work_email',
+                    value = 'somebody@elsewhere.com', rejected_reason = 'other_person'
+            """)
+        )
+    assert run("suppress", "--email", "somebody@elsewhere.com") == 0
+    assert rows_of(engine, "select * from enrichment.person_inputs where is_blocked") == []
+
+
 def test_somebody_may_be_suppressed_who_is_not_known_yet(run: Run, engine: Engine) -> None:
     assert run("suppress", "--email", "later@newcomer.com") == 0
     with Path("more.csv").open("w", newline="") as file:

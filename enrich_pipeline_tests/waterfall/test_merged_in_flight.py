@@ -80,6 +80,35 @@ def test_what_is_under_way_for_a_merged_person_uses_the_budget_of_the_survivor(
     assert free == {survivor: 80_000}
 
 
+def test_a_survivor_is_not_asked_about_again_for_what_the_merged_person_was_told_meanwhile(
+    open_lab: Open,
+) -> None:
+    own = only({"work_email": ["agntdata", "prospeo"]})
+    lab = open_lab({**own, "providers": {"agntdata": {"batch_size": 1}}})
+    with claimed(lab, "agntdata") as (ctx, calls):
+        unite(lab)
+        merged = lab.one("select person_id from enrichment.persons where merged_into is not null")
+        asked = dict(lab.sql("select call_id, person_id from enrichment.charge_lines"))
+        for call in calls:
+            if asked[call.call_id] == merged:
+                assert send.send(ctx, Partition(lab.today, 0), call).settled is not None
+            else:
+                send.give_back(ctx, call, "stopping")
+    known = (
+        "select closed_identity = identity from enrichment.enrichments, enrichment.person_inputs "
+    )
+    assert lab.one(f"{known} where state = 'finished'"), "by what the survivor is known"
+    lab.drain()
+    assert lab.sent() == dict.fromkeys(lab.sent(), 0) | {"agntdata": 1}
+    assert lab.sql(
+        "select provider, outcome, person_id = :m from enrichment.attempts "
+        "where outcome in ('found', 'reused') order by 2",
+        m=merged,
+    ) == [("agntdata", "found", True), ("agntdata", "reused", False)]
+    assert lab.one("select count(*) from enrichment.enrichments where state <> 'finished'") == 0
+    lab.assert_exact()
+
+
 def test_a_person_budget_below_what_is_used_buys_nothing_more(open_lab: Open) -> None:
     lab = open_lab(only({"work_email": ["prospeo"]}))
     lab.night([contact(1)])
