@@ -141,6 +141,17 @@ def open_enrichments(
         """),
         scope,
     ).rowcount
+    # Opened while the nights had another number of batches: it is this batch that comes by.
+    conn.execute(
+        text("""
+            UPDATE enrichment.enrichments AS e SET batch = :batch
+            FROM enrichment.plan_rows AS r
+            WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+              AND (e.person_id, e.field) = (r.person_id, r.field)
+              AND e.state IN ('open', 'pending', 'in_doubt') AND e.batch <> :batch
+        """),
+        scope,
+    )
     opened = conn.execute(
         text("""
             WITH asked AS (
@@ -198,16 +209,19 @@ def candidates(
     """(rank, person_id) of the next persons with an open field at `provider`, after a cursor."""
     rows = conn.execute(
         text("""
+            -- In the order of enrichments_open, from the cursor on: every page costs the same.
+            -- LIMIT has each row looked up: as EXISTS it was a join of two guesses, quadratic.
             SELECT DISTINCT e.rank, e.person_id
             FROM enrichment.enrichments AS e
-            WHERE e.state = 'open' AND e.next_provider = :provider
+            CROSS JOIN LATERAL (
+                SELECT FROM enrichment.plan_rows AS r
+                WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
+                  AND (r.person_id, r.field) = (e.person_id, e.field)
+                LIMIT 1) AS planned
+            WHERE e.state = 'open' AND e.next_provider = :provider AND e.batch = :batch
               AND e.field = ANY(cast(:fields AS text[]))
               AND (e.rank, e.person_id) > (:rank, :person_id)
               AND (e.not_before IS NULL OR e.not_before <= clock_timestamp())
-              AND EXISTS (
-                  SELECT 1 FROM enrichment.plan_rows AS r
-                  WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
-                    AND (r.person_id, r.field) = (e.person_id, e.field))
             ORDER BY e.rank, e.person_id LIMIT :limit
         """),
         {

@@ -17,7 +17,7 @@ from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.providers.protocol import Disposition, Provider
-from enrich_pipeline.store import breakers, calls, switch, work
+from enrich_pipeline.store import breakers, calls, statistics, switch, work
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.store.progress import StageMoney, stage_money
 from enrich_pipeline.waterfall import collect
@@ -147,6 +147,7 @@ class Waterfall:
             opened = work.open_enrichments(
                 conn, partition.day, partition.batch, waterfalls, self._ctx.run_id
             )
+            statistics.analyze(conn, opened.opened, "enrichment.enrichments")
             reached("opening")
         reached("opened")
         blocked = {"suppressed": opened.blocked} if opened.blocked else {}

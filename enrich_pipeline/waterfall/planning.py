@@ -16,7 +16,7 @@ from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.domain.policy import Policy, micro
 from enrich_pipeline.intake.source import sync, sync_source
 from enrich_pipeline.providers.protocol import Offer, Provider
-from enrich_pipeline.store import coverage, locks, persons, plan, selection, waiting
+from enrich_pipeline.store import coverage, locks, persons, plan, selection, statistics, waiting
 from enrich_pipeline.waterfall.decide import MAX_FAILURES
 from enrich_pipeline.waterfall.pricing import Pattern, ProviderPrice, Range, Step, price
 
@@ -183,6 +183,7 @@ def write_plan(
     selection.find_unselectable(conn)
     blocked = selection.write_skips(conn, day)
     added = plan.write_rows(conn, day, night.contacts_cap, night.batches)
+    statistics.analyze(conn, added, "enrichment.plan_rows")
     plan.touch(conn, day, added=added)
     return _summary(conn, day, night, added=added, blocked=blocked)
 

@@ -270,7 +270,7 @@ CREATE TABLE enrichment.enrichments (
 );
 CREATE UNIQUE INDEX enrichments_live ON enrichment.enrichments (person_id, field)
     WHERE state IN ('open', 'pending', 'in_doubt');
-CREATE INDEX enrichments_open ON enrichment.enrichments (next_provider, batch) WHERE state = 'open';
+CREATE INDEX enrichments_open ON enrichment.enrichments (next_provider, batch, rank, person_id) WHERE state = 'open';
 -- Nights follow one another: their rows lie together, and a block range index keeps updates cheap.
 CREATE INDEX enrichments_night ON enrichment.enrichments USING brin (partition_date) WITH (autosummarize = on);
 COMMENT ON COLUMN enrichment.enrichments.closed_identity IS 'person_inputs.identity when the cycle closed: something new opens the next cycle before its time';

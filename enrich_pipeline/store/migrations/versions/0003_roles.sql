@@ -27,7 +27,7 @@ BEGIN
     ALTER DEFAULT PRIVILEGES IN SCHEMA dagster
         GRANT USAGE, SELECT, UPDATE ON SEQUENCES TO enrich_pipeline;
     IF current_setting('server_version_num')::integer >= 170000 THEN
-        EXECUTE 'GRANT MAINTAIN ON enrichment.contacts, enrichment.contact_identifiers TO enrich_pipeline';
+        EXECUTE 'GRANT MAINTAIN ON enrichment.contacts, enrichment.contact_identifiers, enrichment.plan_rows, enrichment.enrichments TO enrich_pipeline';
     END IF;
 
     GRANT USAGE ON SCHEMA enrichment TO enrich_receiver;
