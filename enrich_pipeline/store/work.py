@@ -107,19 +107,23 @@ def open_enrichments(
                 WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
                 GROUP BY r.person_id, r.field
             ), closed AS (
-                SELECT DISTINCT ON (a.person_id, a.field) a.person_id, a.field, e.enrichment_id,
-                       e.result, e.position
+                SELECT a.person_id, a.field, latest.*
                 FROM answered AS a
-                JOIN enrichment.persons AS p
-                  ON a.person_id IN (p.person_id, p.merged_into)
-                JOIN enrichment.enrichments AS e ON (e.person_id, e.field) = (p.person_id, a.field)
-                WHERE e.closed_at >= a.planned_at AND e.state = 'finished'
-                  AND (e.partition_date <> :day OR e.person_id <> a.person_id)
-                  AND NOT EXISTS (
-                      SELECT 1 FROM enrichment.enrichments AS live
-                      WHERE (live.person_id, live.field) = (a.person_id, a.field)
-                        AND live.state IN ('open', 'pending', 'in_doubt'))
-                ORDER BY a.person_id, a.field, e.closed_at DESC
+                CROSS JOIN LATERAL (
+                    SELECT e.enrichment_id, e.result, e.position
+                    FROM enrichment.enrichments AS e
+                    WHERE e.field = a.field AND e.person_id = ANY(ARRAY(
+                        SELECT a.person_id
+                        UNION ALL
+                        SELECT p.person_id FROM enrichment.persons AS p
+                        WHERE p.merged_into = a.person_id))
+                      AND e.closed_at >= a.planned_at AND e.state = 'finished'
+                      AND (e.partition_date <> :day OR e.person_id <> a.person_id)
+                    ORDER BY e.closed_at DESC LIMIT 1) AS latest
+                WHERE NOT EXISTS (
+                    SELECT 1 FROM enrichment.enrichments AS live
+                    WHERE (live.person_id, live.field) = (a.person_id, a.field)
+                      AND live.state IN ('open', 'pending', 'in_doubt'))
             ), noted AS (
                 INSERT INTO enrichment.attempts (enrichment_id, person_id, field, provider, try,
                     position, line_id, outcome, responded_at, partition_date, batch, run_id)
@@ -177,9 +181,11 @@ def open_enrichments(
             LEFT JOIN LATERAL (
                 -- A person merged into this one finishes under its own calls and answers for both.
                 SELECT e.state, e.closed_at FROM enrichment.enrichments AS e
-                WHERE e.field = a.field AND e.person_id IN (
+                WHERE e.field = a.field AND e.person_id = ANY(ARRAY(
+                    SELECT a.person_id
+                    UNION ALL
                     SELECT p.person_id FROM enrichment.persons AS p
-                    WHERE p.person_id = a.person_id OR p.merged_into = a.person_id)
+                    WHERE p.merged_into = a.person_id))
                 ORDER BY e.state IN ('open', 'pending', 'in_doubt') DESC, e.closed_at DESC
                 LIMIT 1) AS latest ON true
             WHERE latest.state IS NULL

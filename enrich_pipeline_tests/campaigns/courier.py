@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 CONNECTIONS = 64
 ANSWER_WITHIN_SECONDS = 30.0
+KEEP_SECONDS = 2.0
+"""Shorter than a server keeps an idle connection: one that it closes just then looks broken."""
 _PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -46,7 +48,7 @@ def _post_all(port: int, parcels: list[Parcel], per_second: float) -> list[Recei
 class _Courier:
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def run(self, parcels: list[Parcel], per_second: float) -> list[Receipt]:
@@ -58,7 +60,7 @@ class _Courier:
                 await asyncio.sleep(wait)
             tasks.append(asyncio.create_task(self._deliver(parcel, due)))
         receipts = list(await asyncio.gather(*tasks))
-        for _, writer in self._idle:
+        for _, writer, _ in self._idle:
             writer.close()
         return receipts
 
@@ -72,10 +74,7 @@ class _Courier:
         return Receipt(parcel.kind, status, time.monotonic() - due)
 
     async def _post(self, parcel: Parcel) -> int:
-        if self._idle:
-            reader, writer = self._idle.pop()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._fresh() or await asyncio.open_connection("127.0.0.1", self._port)
         keep = False
         try:
             head = (
@@ -89,7 +88,16 @@ class _Courier:
             keep = b"connection: close" not in answer
         finally:
             if keep:
-                self._idle.append((reader, writer))
+                self._idle.append((reader, writer, time.monotonic()))
             else:
                 writer.close()
         return int(answer.split(b" ", 2)[1])
+
+    def _fresh(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """The connection that was used last, if that is not long ago; none of the others is."""
+        while self._idle:
+            reader, writer, used_at = self._idle.pop()
+            if time.monotonic() - used_at < KEEP_SECONDS:
+                return reader, writer
+            writer.close()
+        return None

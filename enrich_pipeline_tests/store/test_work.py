@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.enrichment import Field
-from enrich_pipeline.store import work
+from enrich_pipeline.store import statistics, work
 
 DAY = date(2026, 11, 21)
 PERSONS = 8_000
@@ -29,6 +29,8 @@ def night(engine: Engine) -> Iterator[Connection]:
             "from generate_series(1, :n) as n, unnest(array['work_email', 'phone']) as field",
         ):
             conn.execute(text(statement), {"n": PERSONS, "day": DAY})
+        # As planning does.
+        statistics.analyze(conn, PERSONS, "enrichment.plan_rows")
         yield conn
 
 
