@@ -105,12 +105,7 @@ def lease(
     """
     rings, epoch, paused = _load(conn, provider, windows)
     for earlier in unused:
-        for key, (tokens, number) in earlier.taken.items():
-            ring = rings.get(key)
-            if ring is not None and ring.newest - number < len(ring.counts):
-                place = number % len(ring.counts)
-                back = tokens * earlier.requests
-                ring.counts[place] = max(0, ring.counts[place] - back)
+        _take_back(rings, earlier)
     fitting = min([wanted, *(r.free // r.need(records) for r in rings.values())])
     granted = 0 if paused > 0 else max(0, fitting)
     taken: dict[_Key, tuple[int, int]] = {}
@@ -120,6 +115,19 @@ def lease(
     _save(conn, provider, rings)
     waits = [paused, *(r.wait(r.need(records), epoch) for r in rings.values())]
     return Lease(granted, _validity(windows), 0.0 if granted else max(waits), taken)
+
+
+def count_from_now(
+    conn: Connection, provider: str, windows: Sequence[RateWindow], lease: Lease
+) -> None:
+    """Has the requests of a lease, which took their time, count from this moment on."""
+    rings, _, _ = _load(conn, provider, windows)
+    _take_back(rings, lease)
+    for key, (tokens, _) in lease.taken.items():
+        if key in rings:
+            ring = rings[key]
+            ring.counts[ring.newest % len(ring.counts)] += tokens * lease.requests
+    _save(conn, provider, rings)
 
 
 def note_quotas(
@@ -159,6 +167,14 @@ def block(conn: Connection, provider: str, seconds: float) -> None:
         """),
         {"provider": provider, "seconds": seconds},
     )
+
+
+def _take_back(rings: Mapping[_Key, _Ring], lease: Lease) -> None:
+    for key, (tokens, number) in lease.taken.items():
+        ring = rings.get(key)
+        if ring is not None and ring.newest - number < len(ring.counts):
+            place = number % len(ring.counts)
+            ring.counts[place] = max(0, ring.counts[place] - tokens * lease.requests)
 
 
 def _load(

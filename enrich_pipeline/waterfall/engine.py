@@ -213,10 +213,11 @@ class Waterfall:
                     if not fresh and not flying and not cursor.is_done and cursor.budget_short:
                         cursor.carry.clear()
                 slots, pause = turns.slots() if queue or flying else 0, 0.0
-                while queue and not pause and len(flying) < slots:
-                    pause = turns.wait(min(slots - len(flying), len(queue)))
-                    if not pause:
-                        flying.add(pool.submit(send, ctx, partition, queue.pop(0)))
+                while queue and len(flying) < slots:
+                    turn, pause = turns.take(min(slots - len(flying), len(queue)))
+                    if turn is None:
+                        break
+                    flying.add(pool.submit(send, ctx, partition, queue.pop(0), turn))
                 if pause > LONGEST_WAIT_SECONDS:
                     self._leave_for_later(queue, provider, pause)
                 if not flying:

@@ -22,7 +22,7 @@ from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import FAILURES_TO_OPEN, PAUSE_SECONDS
 from enrich_pipeline.waterfall.settle import Settled, settle
-from enrich_pipeline.waterfall.turns import await_turn
+from enrich_pipeline.waterfall.turns import Turn, await_turn
 from enrich_pipeline.waterfall.unanswered import doubt, release
 
 GRACE_SECONDS = 60.0
@@ -53,7 +53,7 @@ class Sent:
         return self.settled is not None and self.settled.disposition is Disposition.THROTTLED
 
 
-def send(ctx: Context, partition: Partition, claimed: Claimed) -> Sent:
+def send(ctx: Context, partition: Partition, claimed: Claimed, turn: Turn | None = None) -> Sent:
     """Takes one reserved call, whose turn it is, as far as it goes now."""
     terms = ctx.terms(claimed.provider)
     deadline = terms.connect_timeout_seconds + terms.timeout_seconds
@@ -73,6 +73,8 @@ def send(ctx: Context, partition: Partition, claimed: Claimed) -> Sent:
         # On its own: a settlement elsewhere locks the ledger first, and breakers last.
         return Sent(None, give_back(ctx, claimed, refused))
     reached("armed")
+    if turn is not None:
+        turn.freshen(ctx, claimed.provider)
     try:
         left = deadline - (time.monotonic() - started)
         if left <= 0:

@@ -1,8 +1,11 @@
 """When a process may send: its share of a provider's slots, and its leases of rate tokens."""
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from sqlalchemy.exc import DBAPIError
 
 from enrich_pipeline.store import rate_limits, slots
 from enrich_pipeline.waterfall.context import Context, run_key
@@ -10,6 +13,26 @@ from enrich_pipeline.waterfall.context import Context, run_key
 _SHARE_SECONDS = 1.0
 """How often a run looks whether another one wants slots too."""
 _LONGEST_SLEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Leave for one request, which counts in its provider's windows from when it was taken."""
+
+    lease: rate_limits.Lease
+    fresh_until: float
+    """Monotonic seconds."""
+
+    def freshen(self, ctx: Context, provider: str) -> None:
+        """Has the request count from now on, where getting ready for it has taken a while.
+
+        Otherwise it would leave the window before the provider's own count of it does.
+        """
+        if time.monotonic() > self.fresh_until:
+            windows = ctx.terms(provider).rate
+            # It is counted already: whether later or not does not decide about sending it.
+            with contextlib.suppress(DBAPIError), ctx.engine.begin() as conn:
+                rate_limits.count_from_now(conn, provider, windows, self.lease)
 
 
 class Turns:
@@ -46,8 +69,8 @@ class Turns:
             self._share_at = time.monotonic() + _SHARE_SECONDS
         return self._slots
 
-    def wait(self, wanted: int) -> float:
-        """Uses up one turn and returns 0, or returns the seconds until there may be one.
+    def take(self, wanted: int) -> tuple[Turn | None, float]:
+        """One turn, or none and the seconds until there may be one.
 
         `wanted`: how many calls could leave at once.
         """
@@ -60,9 +83,9 @@ class Turns:
                 )
             self._usable_until = asked_at + self._lease.seconds
             if not self._lease.requests:
-                return self._lease.wait
+                return None, self._lease.wait
         self._lease = replace(self._lease, requests=self._lease.requests - 1)
-        return 0.0
+        return Turn(replace(self._lease, requests=1), self._usable_until), 0.0
 
     def forget(self) -> None:
         """Gives the lease back: the provider said that it is too much, or the stage is over."""

@@ -94,6 +94,19 @@ def test_tokens_come_back_when_their_window_is_over(engine: Engine) -> None:
     assert take(engine, window(3600, 5), wanted=5).requests == 5
 
 
+def test_a_request_that_left_late_counts_from_when_it_left(engine: Engine) -> None:
+    lease = take(engine, window(3600, 5), wanted=5)
+    pass_by(engine, 1800)
+    with engine.begin() as conn:
+        late = replace(
+            lease, requests=2, taken={k: (n, at - 50) for k, (n, at) in lease.taken.items()}
+        )
+        rate_limits.count_from_now(conn, "prospeo", (window(3600, 5),), late)
+    assert take(engine, window(3600, 5)).requests == 0, "still 5 in all"
+    pass_by(engine, 1900)
+    assert take(engine, window(3600, 5), wanted=5).requests == 3
+
+
 def test_a_provider_that_was_asked_too_fast_is_left_alone(engine: Engine) -> None:
     with engine.begin() as conn:
         rate_limits.block(conn, "prospeo", 30)
