@@ -83,6 +83,7 @@ def resolve(conn: Connection, contact_ids: Sequence[str]) -> ResolveSummary:
         assignments = _with_new_persons(conn, domain.assign(resolution.groups, around.persons))
         moves = _moves(assignments, around.persons)
         merges = {other: person_id for a, person_id in assignments for other in a.merged_person_ids}
+        _lock(conn, merges)
         _write_moves(conn, moves)
         _merge(conn, merges)
         _write_identifiers(conn, around, assignments)
@@ -264,19 +265,24 @@ def _write_moves(conn: Connection, moves: Sequence[tuple[str, int, str]]) -> Non
     )
 
 
+def _lock(conn: Connection, merges: dict[int, int]) -> None:
+    """Before their contacts move: what was claimed for either came before the moment of the move.
+
+    In the order in which claims lock persons, so that neither waits for the other in a circle.
+    """
+    conn.execute(
+        text("""
+            select person_id from enrichment.persons
+            where person_id = any(cast(:ids as bigint[])) order by person_id for no key update
+        """),
+        {"ids": sorted({*merges, *merges.values()})},
+    )
+
+
 def _merge(conn: Connection, merges: dict[int, int]) -> None:
     if not merges:
         return
     parameters = {"old": list(merges), "new": list(merges.values())}
-    # In the order in which claims lock persons, so that neither waits for the other in a circle.
-    conn.execute(
-        text("""
-            select person_id from enrichment.persons
-            where person_id = any(cast(:old as bigint[])) or person_id = any(cast(:new as bigint[]))
-            order by person_id for no key update
-        """),
-        parameters,
-    )
     conn.execute(
         text("""
             update enrichment.persons as p set merged_into = m.new

@@ -306,6 +306,28 @@ def fields_on_their_way(
     return {int(r.person_id): frozenset(Field(f) for f in r.fields) for r in rows}
 
 
+def engaged(
+    conn: Connection, provider: str, earlier: frozenset[str], person_ids: Sequence[int]
+) -> frozenset[int]:
+    """Whose turn at `provider` has not come: a field of theirs is at an earlier one or will follow.
+
+    Asked before, a provider would be asked twice, or without what the earlier ones find out.
+    """
+    if not earlier:
+        return frozenset()
+    rows = conn.execute(
+        text("""
+            SELECT DISTINCT person_id FROM enrichment.enrichments
+            WHERE person_id = ANY(cast(:ids AS bigint[]))
+              AND state IN ('open', 'pending', 'in_doubt')
+              AND (waterfall[position] = ANY(cast(:earlier AS text[]))
+                   OR array_position(waterfall, :provider) > position)
+        """),
+        {"ids": list(person_ids), "provider": provider, "earlier": sorted(earlier)},
+    )
+    return frozenset(int(r.person_id) for r in rows)
+
+
 _DATAPOINT_COLUMNS: dict[Datapoint, str] = {
     Datapoint.FIRST_NAME: "first_name",
     Datapoint.LAST_NAME: "last_name",

@@ -45,6 +45,8 @@ class Claimed:
 class Cursor:
     """How far one stage has come through the partition's persons."""
 
+    earlier: frozenset[str] = frozenset()
+    """Providers whose stages come first and go on: it works ahead, on whom they have done with."""
     after: tuple[int, int] = (-1, -1)
     carry: list[int] = field(default_factory=list)
     is_through: bool = False
@@ -58,8 +60,13 @@ class Cursor:
     """Persons whom another process was working on: the next pass looks at them again."""
 
     @property
+    def is_last(self) -> bool:
+        """Nobody more will come: a call may be short now."""
+        return self.is_through and not self.earlier
+
+    @property
     def is_done(self) -> bool:
-        return self.is_through and not self.carry
+        return self.is_through and not (self.is_last and self.carry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,8 @@ def _decide(
     memory: dict[int, dict[tuple[str, str], work.Memory]] = {}
     for (person, product, options), line in work.memories(conn, provider, locked).items():
         memory.setdefault(person, {})[(product, options)] = line
+    for person in work.engaged(conn, provider, cursor.earlier, locked):
+        open_fields.pop(person, None)
     on_their_way = work.fields_on_their_way(conn, provider, locked)
     opened = breakers.open_breakers(conn, provider)
     is_paused = switch.paused(conn) is not None
@@ -145,7 +154,10 @@ def _decide(
     api, terms = ctx.providers[provider], ctx.terms(provider)
     decisions: dict[int, tuple[work.KnownPerson, Decision]] = {}
     for person, fields in open_fields.items():
-        who = known[person]
+        who = known.get(person)
+        if who is None:
+            # Merged into another a moment ago, who takes over what is open.
+            continue
         consented = who.inputs.personal_email_consent
         offers = ctx.offers(provider, consented=consented)
         situation = Situation(
@@ -323,14 +335,14 @@ def _cut(
     drafts: list[tuple[str, list[_Want]]] = []
     kept_back: list[int] = []
     for group, members in sorted(wants.items()):
-        usable = len(members) if cursor.is_through else len(members) // maximum * maximum
+        usable = len(members) if cursor.is_last else len(members) // maximum * maximum
         start = 0
         for size in call_sizes(usable, bounds.minimum, maximum, single=bounds.single):
             drafts.append((group, members[start : start + size]))
             start += size
-        if cursor.is_through and start < len(members):
+        if cursor.is_last and start < len(members):
             cursor.waiting["below_minimum"] += len(members) - start
-        elif not cursor.is_through:
+        elif not cursor.is_last:
             kept_back.extend(w.item.person.person_id for w in members[start:])
     return drafts, kept_back
 

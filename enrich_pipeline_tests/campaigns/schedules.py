@@ -276,6 +276,7 @@ def come_to_rest(
             return
         # The next night's planning gives survivors what finished under persons merged away.
         lab.plan()
+        calm(lab)
         advance(lab, "leases", "polls", "deadlines", "horizons")
         drain_again()
 

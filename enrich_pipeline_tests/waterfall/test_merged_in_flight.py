@@ -1,10 +1,13 @@
 """Rules of calls that are under way while two of their persons turn out to be one."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy import event
+
 from enrich_pipeline.providers.protocol import HttpResponse
-from enrich_pipeline.store import ledger
+from enrich_pipeline.store import invariants, ledger
 from enrich_pipeline.waterfall import send
 from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
 from enrich_pipeline.waterfall.context import Context
@@ -107,6 +110,42 @@ def test_a_survivor_is_not_asked_about_again_for_what_the_merged_person_was_told
     ) == [("agntdata", "found", True), ("agntdata", "reused", False)]
     assert lab.one("select count(*) from enrichment.enrichments where state <> 'finished'") == 0
     lab.assert_exact()
+
+
+def test_what_was_claimed_while_the_merge_waited_was_claimed_for_two_persons(
+    open_lab: Open,
+) -> None:
+    """Each paid once for its own; told apart by the moments of the claim and of the merge."""
+    lab = open_lab(only({"work_email": ["agntdata"]}))
+    lab.night([contact(0, contact_id="d0000", email="", lance_person_id="", **CONSENTS)])
+    lab.load([contact(0, linkedin_url="", **CONSENTS)])
+    lab.plan()
+    partition = Partition(lab.today, 0)
+    with lab.waterfall() as waterfall:
+        waterfall.reuse(partition)
+    merging = threading.Thread(target=unite, args=(lab,))
+
+    def merge_meanwhile(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if "SKIP LOCKED" in statement and merging.ident is None:
+            merging.start()
+            lab.until(
+                "select count(*) > 0 from pg_stat_activity "
+                "where datname = current_database() and wait_event_type = 'Lock'"
+            )
+
+    event.listen(lab.engine, "after_cursor_execute", merge_meanwhile)
+    with lab.context() as ctx:
+        (call,) = claim(
+            ctx, partition, "agntdata", Cursor(), 1, receiver_ready=True, last_chance=True
+        )
+        merging.join()
+        assert send.send(ctx, partition, call).settled is not None
+    lab.plan()
+    paid = "select count(*), count(distinct person_id) from enrichment.charge_lines "
+    assert lab.sql(f"{paid} where cost_micro > 0") == [(2, 1)]
+    with lab.engine.connect() as conn:
+        assert invariants.paid_twice(conn, 90) == []
+    lab.assert_books()
 
 
 def test_a_person_budget_below_what_is_used_buys_nothing_more(open_lab: Open) -> None:

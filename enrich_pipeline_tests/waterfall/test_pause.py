@@ -2,12 +2,14 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
 from enrich_pipeline.store import switch
 from enrich_pipeline.waterfall.claim import Cursor, claim
-from enrich_pipeline.waterfall.engine import Partition
+from enrich_pipeline.waterfall.engine import Partition, Waterfall
 from enrich_pipeline.waterfall.send import send
 from enrich_pipeline_tests.support.lab import Lab, contacts, only
 
@@ -137,6 +139,20 @@ def test_a_pause_keeps_its_beginning(engine: Engine) -> None:
         assert switch.resume(conn) is None
 
 
+@contextmanager
+def stopped_when_sent(lab: Lab, waterfall: Waterfall, calls: int) -> Iterator[None]:
+    """Has the engine stop as soon as so many calls have left."""
+
+    def stop() -> None:
+        lab.until(f"select count(*) >= {calls} from enrichment.calls where armed_at is not null")
+        waterfall.stop()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    yield
+    stopping.join()
+
+
 def test_stopped_in_the_middle_it_settles_what_is_in_flight_and_gives_the_rest_back(
     open_lab: Open,
 ) -> None:
@@ -148,10 +164,8 @@ def test_stopped_in_the_middle_it_settles_what_is_in_flight_and_gives_the_rest_b
     partition = Partition(lab.today, 0)
     with lab.waterfall() as waterfall:
         waterfall.reuse(partition)
-        timer = threading.Timer(0.9, waterfall.stop)
-        timer.start()
-        summary = waterfall.attempt(partition, "prospeo")
-        timer.join()
+        with stopped_when_sent(lab, waterfall, 2):
+            summary = waterfall.attempt(partition, "prospeo")
     assert summary.stopped_reason == "stopped"
     states = lab.states("prospeo")
     assert set(states) == {"settled", "released"}
@@ -174,10 +188,8 @@ def test_stopped_while_it_waits_for_its_turn_it_ends_at_once(open_lab: Open) -> 
     partition = Partition(lab.today, 0)
     with lab.waterfall() as waterfall:
         waterfall.reuse(partition)
-        timer = threading.Timer(1.0, waterfall.stop)
-        timer.start()
-        waterfall.attempt(partition, "prospeo")
-        timer.join()
+        with stopped_when_sent(lab, waterfall, 1):
+            waterfall.attempt(partition, "prospeo")
     assert lab.sent()["prospeo"] == 1
     assert set(lab.states("prospeo")) == {"settled", "released"}
     lab.assert_exact()
