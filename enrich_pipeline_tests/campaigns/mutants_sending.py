@@ -197,8 +197,8 @@ SENDING = (
             ),
             Edit(
                 "store/work.py",
-                "ORDER BY rank, person_id, enrichment_id FOR NO KEY UPDATE",
-                "ORDER BY rank, person_id, enrichment_id",
+                "ORDER BY e.rank, e.person_id, e.enrichment_id FOR NO KEY UPDATE OF e",
+                "ORDER BY e.rank, e.person_id, e.enrichment_id",
             ),
         ),
         ("scenes", "race"),

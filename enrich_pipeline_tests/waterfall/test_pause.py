@@ -144,7 +144,8 @@ def stopped_when_sent(lab: Lab, waterfall: Waterfall, calls: int) -> Iterator[No
     """Has the engine stop as soon as so many calls have left."""
 
     def stop() -> None:
-        lab.until(f"select count(*) >= {calls} from enrichment.calls where armed_at is not null")
+        armed = "select count(*) from enrichment.calls where armed_at is not null"
+        lab.until(f"select ({armed}) >= {calls}")
         waterfall.stop()
 
     stopping = threading.Thread(target=stop)
