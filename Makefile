@@ -5,6 +5,7 @@ PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.
 	$(name) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print("$(name)")' 2>/dev/null))),python3)
 BIN := .venv/bin
 STAMP := .venv/.made-from-lock
+DEPLOY_STAMP := .venv/.holds-deploy-lock
 DBT_STAMP := .venv-dbt/.made-from-lock
 LOCK_OPTIONS := --quiet --no-strip-extras --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-annotate
@@ -44,11 +45,17 @@ $(DBT_STAMP): requirements-dbt.lock | $(STAMP)
 test: check $(DBT_STAMP) ## Check, then run the tests
 	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
-campaign: setup ## Put one promise to the proof: NAME=crash SCALE=short|full|0.1 SEED=7
+# What the image holds beyond: the executors' packages. The lock has the same versions, so that it only adds.
+$(DEPLOY_STAMP): requirements-deploy.lock | $(STAMP)
+	@echo "Adding the packages of requirements-deploy.lock to .venv (a minute the first time)"
+	@$(BIN)/python -m pip install -qq --no-deps --require-hashes --only-binary :all: -r requirements-deploy.lock
+	@touch $@
+
+campaign: setup $(if $(filter celery deploy,$(NAME)),$(DEPLOY_STAMP)) ## Put one promise to the proof: NAME=crash SCALE=short|full|0.1 SEED=7
 	@$(BIN)/python -m enrich_pipeline_tests.campaigns $(NAME) \
 		$(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
 
-bench: setup ## Measure one promise about speed: NAME=marts|rates ARGS="--help"
+bench: setup ## Measure one promise about speed: NAME=marts|overlap|rates ARGS="--help"
 	@$(BIN)/python -m enrich_pipeline_tests.bench $(NAME) $(ARGS)
 
 check: setup ## Lint, formatting, types, directions of imports
@@ -68,8 +75,10 @@ dbt: $(DBT_STAMP) ## Run dbt on the database of PGHOST, PGUSER, ...: ARGS="sourc
 	@.venv-dbt/bin/dbt $(or $(ARGS),build) --project-dir dbt --profiles-dir dbt
 
 lock: setup ## Renew the lock files from what they are made of (UPGRADE=1: newest versions)
-	@$(BIN)/pip-compile $(LOCK_OPTIONS) --all-extras $(if $(UPGRADE),--upgrade) \
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --extra build --extra dev $(if $(UPGRADE),--upgrade) \
 		-o requirements.lock pyproject.toml
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --extra build --extra celery --extra k8s --constraint requirements.lock \
+		-o requirements-deploy.lock pyproject.toml
 	@$(BIN)/pip-compile $(LOCK_OPTIONS) --pip-args '--only-binary :all:' $(if $(UPGRADE),--upgrade) \
 		-o requirements-dbt.lock dbt/requirements.in
 

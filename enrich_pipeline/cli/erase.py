@@ -42,8 +42,9 @@ def command(
     the files that you loaded, and what PostgreSQL keeps of the past, its write-ahead log and your
     backups: let them expire, and erase again after restoring one. Afterwards the tables are
     vacuumed, so that no query reaches the old rows; their bytes are overwritten in time, or at once
-    by VACUUM FULL. A row that carries neither the ids nor an address known here cannot be
-    recognized: nobody is kept out by a name or a telephone number, which others share.
+    by VACUUM FULL. Before PostgreSQL 18 the planner's statistics of a table that has become empty
+    stay until it has rows again. A row that carries neither the ids nor an address known here
+    cannot be recognized: nobody is kept out by a name or a telephone number, which others share.
 
     \b
     Examples:

@@ -7,24 +7,33 @@ CARRIERS: Final = """
         select kind, value
         from jsonb_to_recordset(cast(:identifiers as jsonb)) as i(kind text, value text)
     ), carriers as (
-        select c.person_id from enrichment.contacts as c join wanted as w
-            on (w.kind, w.value) = ('contact', c.contact_id)
-            or (w.kind = 'email' and w.value in (c.email, c.personal_email))
-            or (w.kind, w.value) = ('linkedin', c.linkedin_slug)
-            or (w.kind, w.value) = ('phone', c.phone)
+        select c.person_id from wanted as w join enrichment.contacts as c
+            on c.contact_id = w.value where w.kind = 'contact'
+        union
+        select c.person_id from wanted as w join enrichment.contacts as c
+            on c.email = w.value where w.kind = 'email'
+        union
+        select c.person_id from wanted as w join enrichment.contacts as c
+            on c.personal_email = w.value where w.kind = 'email'
+        union
+        select c.person_id from wanted as w join enrichment.contacts as c
+            on c.linkedin_slug = w.value where w.kind = 'linkedin'
+        union
+        select c.person_id from wanted as w join enrichment.contacts as c
+            on c.phone = w.value where w.kind = 'phone'
         union
         select c.person_id from wanted
         join enrichment.contact_identifiers using (kind, value)
         join enrichment.contacts as c using (contact_id)
         union
-        select o.person_id from enrichment.observations as o join wanted as w
-            on (w.kind = 'email' and o.attribute in ('work_email', 'personal_email')
-                and o.value = w.value)
-            or (w.kind = 'linkedin' and o.attribute = 'linkedin_url'
-                and o.value = 'https://www.linkedin.com/in/' || w.value)
-            or (w.kind = 'phone' and o.attribute = 'phone' and o.value = w.value)
-        -- A provider's answer about somebody else says nothing of whom it was asked for.
-        where o.rejected_reason is distinct from 'other_person'
+        select o.person_id from wanted as w join enrichment.observations as o
+            on o.value = case w.kind when 'linkedin' then 'https://www.linkedin.com/in/' else '' end
+                || w.value
+        where o.attribute in ('work_email', 'personal_email', 'phone', 'linkedin_url')
+          and (w.kind, o.attribute) in (('email', 'work_email'), ('email', 'personal_email'),
+                ('phone', 'phone'), ('linkedin', 'linkedin_url'))
+          -- A provider's answer about somebody else says nothing of whom it was asked for.
+          and o.rejected_reason is distinct from 'other_person'
     ), survivors as (
         select distinct coalesce(p.merged_into, p.person_id) as person_id
         from carriers join enrichment.persons as p using (person_id)

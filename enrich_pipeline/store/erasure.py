@@ -23,6 +23,8 @@ from enrich_pipeline.store.rows import as_json
 from enrich_pipeline.store.tombstones import Identifier
 
 _MOST_TRIES: Final = 20
+_CLEARS_STATISTICS: Final = 180000
+"""Since when PostgreSQL can be told to forget a column's statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,13 @@ def vacuumable(conn: Connection) -> tuple[list[str], list[str]]:
 def vacuum(conn: Connection, tables: Sequence[str]) -> None:
     """Take dead rows out of reach, and their values out of the planner's statistics.
 
-    Outside any transaction: the connection must be in autocommit.
+    Outside any transaction: the connection must be in autocommit. Of a table that has become empty
+    PostgreSQL keeps the old statistics, and cannot be told otherwise before version 18.
     """
     conn.execute(text(f"vacuum (analyze) {', '.join(tables)}"))
+    version = conn.execute(text("show server_version_num")).scalar_one()
+    if int(version) >= _CLEARS_STATISTICS:
+        conn.execute(text(_CLEAR_OF_EMPTY), {"tables": list(tables)})
 
 
 # ------------------------------------------------------------------------------- steps
@@ -317,6 +323,14 @@ _VALUES: Final = """
       and attribute in ('work_email', 'personal_email', 'phone', 'linkedin_url')
 """
 
+_CLEAR_OF_EMPTY: Final = """
+    select pg_clear_attribute_stats(s.schemaname, s.tablename, s.attname, s.inherited)
+    from unnest(cast(:tables as text[])) as t(name)
+    join pg_class as c on c.oid = t.name::regclass and c.reltuples = 0
+    join pg_namespace as n on n.oid = c.relnamespace
+    join pg_stats as s on (s.schemaname, s.tablename) = (n.nspname, c.relname)
+"""
+
 _CONTESTED: Final = """
     with own as (
         select kind, value
@@ -326,7 +340,11 @@ _CONTESTED: Final = """
     join enrichment.contacts as c using (contact_id)
     where c.person_id <> all(cast(:persons as bigint[])) and c.removed_at is null
     union
-    select o.kind, o.value from own as o join enrichment.contacts as c
-        on o.kind = 'email' and o.value in (c.email, c.personal_email)
-    where c.person_id <> all(cast(:persons as bigint[])) and c.removed_at is null
+    select o.kind, o.value from own as o join enrichment.contacts as c on c.email = o.value
+    where o.kind = 'email'
+      and c.person_id <> all(cast(:persons as bigint[])) and c.removed_at is null
+    union
+    select o.kind, o.value from own as o join enrichment.contacts as c on c.personal_email = o.value
+    where o.kind = 'email'
+      and c.person_id <> all(cast(:persons as bigint[])) and c.removed_at is null
 """

@@ -12,9 +12,10 @@ _TEMPLATES: Final = (
         """
         delete from analytics.fct_contact_changes
         where <of contact>
-           or contact_version_id in (
-               select contact_version_id from analytics.dim_contact_history where <of person>)
-           or contact_id in (select contact_id from enrichment.contact_persons where <of person>)
+           or contact_version_id = any(array(
+               select contact_version_id from analytics.dim_contact_history where <of person>))
+           or contact_id = any(array(
+                  select contact_id from enrichment.contact_persons where <of person>))
               and (old_value = any(cast(:values as text[]))
                    or new_value = any(cast(:values as text[])))
         """,
@@ -33,7 +34,8 @@ _TEMPLATES: Final = (
         where value is not null and (
             <of person>
             -- What a provider said of this person when it was asked about somebody else.
-            or rejected_reason = 'other_person' and value = any(cast(:values as text[])))
+            or rejected_reason = 'other_person' and value = any(cast(:values as text[]))
+               and attribute in ('work_email', 'personal_email', 'phone', 'linkedin_url'))
         """,
     ),
     (
@@ -68,12 +70,19 @@ _TEMPLATES: Final = (
         "enrichment.inbox",
         """
         update enrichment.inbox as i set body = null
-        where i.state <> 'new' and i.body is not null and (
-            i.token_hash in (select token_hash from enrichment.calls
-                             where call_id = any(cast(:calls as bigint[])))
-            or i.reason = 'unknown_token' and exists (
-                select from unnest(cast(:values as text[])) as v
-                where position(convert_to(v, 'UTF8') in i.body) > 0))
+        where i.state <> 'new' and i.body is not null and i.delivery_id in (
+            select d.delivery_id from enrichment.calls as c
+            join enrichment.inbox as d
+                on (d.provider, d.token_hash) = (c.provider, c.token_hash)
+            where c.call_id = any(cast(:calls as bigint[]))
+            union all
+            select d.delivery_id from enrichment.inbox as d
+            where d.reason = 'unknown_token' and (
+                d.token_hash in (select token_hash from enrichment.calls
+                                 where call_id = any(cast(:calls as bigint[])))
+                or exists (
+                    select from unnest(cast(:values as text[])) as v
+                    where position(convert_to(v, 'UTF8') in d.body) > 0)))
         """,
     ),
     (
@@ -99,7 +108,9 @@ _TEMPLATES: Final = (
                 array_position(cast(:contacts as text[]), contact_id)),
             state = case when state = 'waiting' then 'blocked' else state end,
             closed_at = coalesce(closed_at, clock_timestamp())
+        -- The key begins with the date.
         where <of contact>
+          and partition_date = any(array(select partition_date from enrichment.plan_nights))
         """,
     ),
     ("enrichment.value_locks", "delete from enrichment.value_locks where <of contact>"),

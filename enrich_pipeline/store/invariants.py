@@ -116,10 +116,12 @@ PAID_TWICE = """
       ON (b.person_id, b.provider, b.product, b.options)
        = (a.person_id, a.provider, a.product, a.options) AND b.line_id > a.line_id
     JOIN enrichment.calls AS c ON c.call_id = b.call_id
+    JOIN enrichment.persons AS p ON p.person_id = b.person_id
     WHERE a.cost_micro > 0 AND b.cost_micro > 0
       AND a.verdict = 'found' AND b.answered_at < a.answered_at + make_interval(days => :days)
       -- Bought while they were two persons, it was bought once for each. A key names its person.
-      AND (a.item_key = b.item_key OR c.claimed_at > coalesce(
+      -- When they became one is not known any more of whoever was erased.
+      AND (a.item_key = b.item_key OR p.erased_at IS NULL AND c.claimed_at > coalesce(
           (SELECT max(moved.valid_to) FROM enrichment.contact_persons AS moved
            WHERE format('p%s', moved.person_id) IN (a.item_key, b.item_key)
              AND moved.person_id <> b.person_id), '-infinity'))

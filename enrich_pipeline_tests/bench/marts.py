@@ -4,7 +4,8 @@ Fills a database of its own (1,000,000 contacts with 10,000,000 observations: so
 15 GB in the folder for temporary files, removed in the end), then times each query five times as
 `bi_reader`: its median has to stay under 300 ms. With --plans it prints how PostgreSQL ran them.
 Then it publishes nights of 1,000 and 10,000 changed contacts: ten times as many may take at most
-fifteen times as long, and a night without news at most a second.
+fifteen times as long, and a night without news at most a second. Then it erases somebody, which may
+take a second, files and vacuum aside.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Engine, text
 
-from enrich_pipeline.store import connection, embedded, migrate, publish
+from enrich_pipeline.store import connection, embedded, erasure, migrate, publish
 
 from ..campaigns.figures import Figures
 from ..store.rows import default_policy
@@ -128,6 +129,7 @@ def measure(engine: Engine, contacts: int, observations: int, plans: bool = Fals
     _time_queries(engine, figures, plans)
     warehouse.constrain(engine)
     _time_publishing(engine, figures, min(LARGE, contacts // 20))
+    _time_erasing(engine, figures)
     return figures
 
 
@@ -160,6 +162,21 @@ def _time_queries(engine: Engine, figures: Figures, plans: bool) -> None:
             if plans:
                 plan = conn.execute(text(f"explain (analyze, buffers) {query}"), used).scalars()
                 print(f"\n{name}: {rows} rows, {median:.1f} ms\n" + "\n".join(plan), flush=True)
+
+
+def _time_erasing(engine: Engine, figures: Figures) -> None:
+    """Person 131 by an address, person 130 by a number, as a command is given them."""
+    for kind, value in (("email", "p131@company6.example"), ("phone", "+491000000130")):
+        started = time.perf_counter()
+        with engine.begin() as conn:
+            persons = erasure.find(conn, [(kind, value)])
+            receipt = erasure.erase(conn, persons, [(kind, value)], NOW).receipt
+        seconds = time.perf_counter() - started
+        figures.note(f"erasing by {kind}, s", round(seconds, 2))
+        if (receipt.persons, receipt.rows["enrichment.observations"] >= 9) != (1, True):
+            figures.blame("erasing", [f"{receipt.persons} persons: the time measures nothing"])
+        if seconds > 1:
+            figures.blame("erasing", [f"by {kind} took {seconds:.1f} s, the target is 1 s"])
 
 
 # ------------------------------------------------------------------------------- publishing

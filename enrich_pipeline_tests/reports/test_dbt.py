@@ -1,43 +1,43 @@
-"""What dbt's sources promise of the tables holds after a night, and dbt sees where it does not."""
+"""What dbt's sources promise holds of the demo's database, and dbt sees where it does not."""
 
 import json
 import os
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import Engine, text
 
-from enrich_pipeline.store import publish
-
-from ..support.lab import Bench, Lab, contacts
+from enrich_pipeline.store import connection, embedded
 
 PROJECT = Path(__file__).parents[2] / "dbt"
 DBT = PROJECT.parent / ".venv-dbt" / "bin" / "dbt"
 LOGIN, SCHEMA = "test_dbt", "test_models"
-SHARES = {
-    "prospeo.match": 0.6, "agntdata.record": 0.6, "lance.emails": 0.6,
-    "pronto.catch_all_share": 0.5, "answer.other_person": 0.1, "truth.moved": 0.2,
-}  # fmt: skip
+CONTACTS = 40
 
 Dbt = Callable[..., dict[str, str]]
 
 BROKEN = {
     "source_accepted_values_enrich_dim_contacts_phone_status": """
-        update analytics.dim_contacts set phone_status = 'sure' where contact_id = 'c0001'
+        update analytics.dim_contacts set phone_status = 'sure' where contact_id =
+            (select min(contact_id) from analytics.dim_contacts)
     """,
     "source_not_null_enrich_dim_contacts_is_suppressed": """
         alter table analytics.dim_contacts alter is_suppressed drop not null;
-        update analytics.dim_contacts set is_suppressed = null where contact_id = 'c0002'
+        update analytics.dim_contacts set is_suppressed = null where contact_id =
+            (select min(contact_id) from analytics.dim_contacts)
     """,
     "source_unique_together_enrich_mart_provider_daily_": """
         alter table analytics.mart_provider_daily drop constraint mart_provider_daily_pkey;
         insert into analytics.mart_provider_daily select * from analytics.mart_provider_daily
     """,
     "source_relationships_enrich_dim_contact_history_contact_id": """
-        delete from analytics.dim_contacts where contact_id = 'c0003'
+        delete from analytics.dim_contacts where contact_id =
+            (select max(contact_id) from analytics.dim_contacts)
     """,
 }
 """What somebody did to the tables, by the test of dbt that has to see it."""
@@ -48,19 +48,37 @@ TOUCHED = [
 
 
 @pytest.fixture
-def lab(tmp_path: Path, database: URL) -> Iterator[Lab]:
-    """A night of forty persons that is over and published: found, missed and reused."""
-    with Bench(tmp_path, people=60) as bench, bench.lab(database, shares=SHARES) as lab:
-        rows = contacts(range(40), personal_email_consent="true", segment="smb")
-        lab.night([*rows, {**rows[0], "contact_id": "twin"}])
-        lab.sandbox.wait_for_deliveries()
-        lab.drain()
-        publish.publish(lab.engine, lab.settings.policy, lab.today, 0, datetime.now(UTC))
-        yield lab
+def demo() -> Iterator[Engine]:
+    """The database that `enrich demo` leaves behind, in memory where there is such a folder."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=memory if memory.is_dir() else "/tmp"))
+    played = ["demo", "--contacts", str(CONTACTS), "--directory", str(folder)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "enrich_pipeline.cli", *played],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "0 micro-credits of difference over 5 providers" in done.stdout
+        engine = connection.create_engine(embedded.url(folder / ".enrich"))
+        yield engine
+        engine.dispose()
+    finally:
+        embedded.stop(folder / ".enrich")
+        shutil.rmtree(folder)
+
+
+def execute(engine: Engine, statement: str) -> None:
+    with engine.begin() as conn:
+        conn.execute(text(statement))
 
 
 @pytest.fixture
-def dbt(lab: Lab, tmp_path: Path) -> Iterator[Dbt]:
+def dbt(demo: Engine, tmp_path: Path) -> Dbt:
     """Runs dbt as a login that is in a role; gives the status of every node that it ran."""
     if not DBT.exists():
         pytest.fail(f"{DBT} is missing: `make .venv-dbt/.made-from-lock`, as `make test` does")
@@ -69,9 +87,9 @@ def dbt(lab: Lab, tmp_path: Path) -> Iterator[Dbt]:
         environ = {
             "PATH": os.defpath,
             "HOME": str(tmp_path),
-            "PGHOST": str(lab.database.query["host"]),
-            "PGPORT": str(lab.database.query["port"]),
-            "PGDATABASE": str(lab.database.database),
+            "PGHOST": str(demo.url.query["host"]),
+            "PGPORT": str(demo.url.query["port"]),
+            "PGDATABASE": str(demo.url.database),
             "PGUSER": LOGIN,
             "ENRICH_DBT_SCHEMA": SCHEMA,
         }
@@ -92,24 +110,26 @@ def dbt(lab: Lab, tmp_path: Path) -> Iterator[Dbt]:
         results = json.loads((tmp_path / "target" / name).read_text())["results"]
         return {node["unique_id"]: node["status"] for node in results}
 
-    lab.sql(f"create role {LOGIN} login in role bi_reader")
-    lab.sql(f"create schema {SCHEMA} authorization {LOGIN}")
-    yield dbt
-    lab.sql(f"drop owned by {LOGIN} cascade")
-    lab.sql(f"drop role {LOGIN}")
+    execute(demo, f"create role {LOGIN} login in role bi_reader")
+    execute(demo, f"create schema {SCHEMA} authorization {LOGIN}")
+    return dbt
 
 
-def test_after_a_night_every_promise_holds_and_a_broken_one_is_seen(lab: Lab, dbt: Dbt) -> None:
+def test_after_the_demo_every_promise_holds_and_a_broken_one_is_seen(
+    demo: Engine, dbt: Dbt
+) -> None:
     built = dbt(["build"])
     assert set(built.values()) <= {"pass", "success"}
     assert len(built) > 100
-    assert lab.one("select count(*) from test_models.reachable_contacts") > 0
+    with demo.connect() as conn:
+        reachable = text("select count(*) from test_models.reachable_contacts")
+        assert conn.execute(reachable).scalar_one() > 0
 
     fresh = dbt(["source", "freshness"])
     assert set(fresh.values()) == {"pass"}
 
     for statement in BROKEN.values():
-        lab.sql(statement)
+        execute(demo, statement)
     tested = dbt(["test", "--select", *TOUCHED], is_ok=False)
     failed = [name.split(".")[2] for name, status in tested.items() if status == "fail"]
     assert len(failed) == len(BROKEN)

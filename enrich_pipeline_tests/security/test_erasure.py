@@ -5,10 +5,7 @@ way. Then every column of every table and every file is searched for what was kn
 """
 
 import csv
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,11 @@ import pytest
 from sqlalchemy import URL, text
 
 from enrich_pipeline.intake.load import load_file
-from enrich_pipeline.store import connection
 
 from ..sandbox import people
 from ..support.lab import Bench, Lab, contact, contacts
 from ..waterfall.test_webhooks import delivery
+from .conftest import Run
 
 WHO = 7
 NIGHT: dict[str, Any] = {
@@ -30,7 +27,11 @@ NIGHT: dict[str, Any] = {
         "personal_email": {"waterfall": ["agntdata", "pronto"]},
         "phone": {"waterfall": ["apollo"]},
     },
-    "providers": {name: {"await_seconds": 0} for name in ("pronto", "lance", "apollo")},
+    "providers": {
+        "pronto": {"await_seconds": 0},
+        "lance": {"await_seconds": 0, "poll_seconds": 600},
+        "apollo": {"await_seconds": 0},
+    },
 }
 SHARES = {"agntdata.personal_email": 0.0}
 VENDOR_IDS = ("lance", "apollo")
@@ -41,39 +42,11 @@ READ_BUT_KEPT = (
     "where c.erased_at is not null and i.state <> 'new' and i.body is not null"
 )
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
 
 @pytest.fixture
 def lab(bench: Bench, database: URL) -> Iterator[Lab]:
     with bench.lab(database, NIGHT, SHARES) as lab:
         yield lab
-
-
-@pytest.fixture
-def run(lab: Lab) -> Run:
-    """Runs a command in the lab's folder and environment, in a process of its own."""
-    environ = {
-        **os.environ,
-        **lab.environment,
-        "ENRICH_DATABASE_URL": lab.database.render_as_string(hide_password=False),
-        "ENRICH_DAGSTER_DATABASE_URL": connection.dagster_url(lab.database),
-    }
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "enrich_pipeline.cli", *arguments]
-        return subprocess.run(
-            command,
-            check=False,
-            cwd=lab.folder,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-
-    return run
 
 
 def crm(lab: Lab) -> Path:
@@ -162,7 +135,7 @@ def file_hits(folder: Path, words: set[str]) -> list[tuple[str, str]]:
 def test_an_erased_person_is_nowhere_and_never_comes_back(lab: Lab, run: Run) -> None:
     lab.sandbox.faults(
         *(
-            {"provider": p, "kind": "late_webhook", "seconds": 6, "times": None, "probability": 1}
+            {"provider": p, "kind": "late_webhook", "seconds": 20, "times": None, "probability": 1}
             for p in ("pronto", "apollo")
         )
     )
@@ -211,6 +184,7 @@ def test_an_erased_person_is_nowhere_and_never_comes_back(lab: Lab, run: Run) ->
     # What was under way comes, is paid, and leaves nothing.
     lab.sandbox.wait_for_deliveries()
     lab.until("select count(*) > 0 from enrichment.inbox where state = 'new'")
+    lab.overdue("next_poll_at", "lance")
     for _ in range(3):
         lab.drain()
     assert lab.one("select count(*) from enrichment.calls where closed_at is null") == 0

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, event, text
 
 from enrich_pipeline.store import marts, scorecard
 from enrich_pipeline.store.merge import remerge
+from enrich_pipeline_tests.bench import warehouse
 from enrich_pipeline_tests.store import rows
 
 DAY = date(2026, 5, 1)
@@ -244,3 +245,21 @@ def test_a_batch_that_is_published_leaves_the_parts_of_the_others_alone(conn: Co
     assert [tuple(r) for r in conn.execute(parts)] == [(0, "smb", 1), (1, "enterprise", 1)]
     conn.execute(text("update enrichment.contacts set segment = 'smb'"))
     assert night.scores()["prospeo", "work_email", "smb"].asked == 2
+
+
+def test_of_observations_only_those_of_the_persons_asked_are_read(engine: Engine) -> None:
+    warehouse.fill(engine, contacts=600, observations=6_000)
+    plans: list[str] = []
+
+    def explain(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:
+        if "table scored_values" in statement:
+            cursor.execute(f"explain {statement}", parameters)
+            plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    with engine.begin() as connection:
+        event.listen(connection, "before_cursor_execute", explain)
+        # Every person is of one of these nights: here the planner would rather read all.
+        marts.refresh(connection, [warehouse.TODAY - timedelta(days=n) for n in range(90)])
+    (plan,) = plans
+    assert "Index Cond: (person_id = p.person_id)" in plan
+    assert "Seq Scan on observations" not in plan

@@ -29,6 +29,8 @@ class Report:
     unfinished: Unfinished
     tasks: tuple[Task, ...]
     written_at: datetime
+    is_last_night: bool
+    """What needs a person is of the moment of writing, whichever night the page is of."""
 
     @property
     def day(self) -> date:
@@ -42,13 +44,14 @@ def read(engine: Engine, policy: Policy, day: date | None, now: datetime) -> Rep
         ConfigurationError: there is no such night; the message names the command that makes one.
     """
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn:
-        wanted = day or last_night(conn)
+        last = last_night(conn)
+        wanted = day or last
         found = wanted and figures(conn, policy, wanted, now)
         if not wanted or not found:
             raise ConfigurationError(_no_night(day))
         open_now = unfinished(conn, wanted)
         needed = tasks(alerts.conditions(conn, policy, now), open_now)
-        return Report(found, open_now, needed, now)
+        return Report(found, open_now, needed, now, is_last_night=wanted == last)
 
 
 def _no_night(day: date | None) -> str:

@@ -1,7 +1,8 @@
 """The page itself: it needs no network, is sound, escapes, keeps persons out, says what is open."""
 
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
 import pytest
@@ -22,13 +23,13 @@ POLICY = rows.default_policy()
 HOSTILE = "<script>alert(1)</script>\"><img src=x onerror='alert(2)'>"
 
 
-def plan_night(conn: Connection) -> None:
+def plan_night(conn: Connection, day: date = DAY) -> None:
     rows.insert(
         conn,
         "plan_nights",
         [
             {
-                "partition_date": DAY,
+                "partition_date": day,
                 "as_of": NOW,
                 "planned_at": NOW,
                 "contacts_cap": 10,
@@ -176,6 +177,35 @@ def test_a_pause_is_the_first_thing_a_person_reads(night: Engine) -> None:
     assert "Sending is paused since" in found.text("tasks")
     assert "enrich resume" in found.text("tasks")
     assert "Quill" not in shown(night)
+
+
+def test_of_an_older_night_the_page_says_of_when_its_tasks_are(night: Engine) -> None:
+    said = "As of 2026-05-01 03:00 UTC"
+    assert said.lower() not in Page(shown(night)).text("tasks").lower()
+    with night.begin() as conn:
+        plan_night(conn, DAY + timedelta(days=1))
+    assert said.lower() in Page(shown(night)).text("tasks").lower()
+    with night.begin() as conn:
+        switch.pause(conn, "invoice")
+    told = Page(shown(night)).text("tasks")
+    assert said in told
+    assert "other nights have followed this one" in told
+
+
+def test_on_a_phone_every_cell_of_a_wide_table_stands_under_the_name_of_its_column(
+    lab: Lab,
+) -> None:
+    content = rendered(lab)
+    found = Page(content)
+    wide = {a["id"]: a for tag, a in found.tags if tag == "table" and a["class"] == "wide"}
+    assert {"waterfall", "cost", "pending", "in-doubt"} <= set(wide)
+    for name, attributes in wide.items():
+        columns = [column.removesuffix(" 2") for column in found.tables[str(name)][0]]
+        labels = re.findall(r"--c(\d+): '([^']*)'", str(attributes["style"]))
+        assert labels == [(str(n), column) for n, column in enumerate(columns, start=1)]
+        for number in range(2, len(columns) + 1):
+            rule = f".wide td:nth-child({number})::before {{ content: var(--c{number}); }}"
+            assert rule in content
 
 
 def test_however_many_moved_the_page_stays_small(night: Engine) -> None:

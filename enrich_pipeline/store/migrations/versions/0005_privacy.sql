@@ -36,6 +36,17 @@ CREATE INDEX replies_kept ON enrichment.replies (received_at) WHERE responses IS
 CREATE INDEX inbox_kept ON enrichment.inbox (received_at) WHERE body IS NOT NULL;
 CREATE INDEX calls_written_off ON enrichment.calls (closed_at) WHERE state = 'written_off' AND items IS NOT NULL;
 
+-- What an erasure looks for: whose an identifier is, and what was said of somebody. By hash, which
+-- takes values of any length and keeps none.
+CREATE INDEX contacts_email ON enrichment.contacts USING hash (email);
+CREATE INDEX contacts_personal_email ON enrichment.contacts USING hash (personal_email);
+CREATE INDEX contacts_linkedin_slug ON enrichment.contacts USING hash (linkedin_slug);
+CREATE INDEX contacts_phone ON enrichment.contacts USING hash (phone);
+CREATE INDEX observations_identifier ON enrichment.observations USING hash (value)
+    WHERE attribute IN ('work_email', 'personal_email', 'phone', 'linkedin_url');
+CREATE INDEX contact_persons_person ON enrichment.contact_persons (person_id);
+CREATE INDEX dim_contact_history_person ON analytics.dim_contact_history (person_id);
+
 -- The planner keeps samples of columns. Of these it needs none, and what comes late for somebody who
 -- was erased must not stay in one.
 ALTER TABLE enrichment.calls ALTER COLUMN items SET STATISTICS 0, ALTER COLUMN request_body SET STATISTICS 0;
