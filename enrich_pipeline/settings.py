@@ -39,6 +39,7 @@ _VARIABLES = (
     "ENRICH_WEBHOOK_PUBLIC_URL",
     "ENRICH_WEBHOOK_PORT",
     "ENRICH_ALERT_URLS",
+    "ENRICH_CELERY_BROKER_URL",
     DAGSTER_DATABASE_VARIABLE,
 )
 
@@ -60,6 +61,7 @@ class Settings:
     webhook_public_url: str | None
     webhook_port: int
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
+    celery_broker_url: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -94,6 +96,15 @@ class Settings:
                 f"{', '.join(waiting)} arrive by webhook"
             )
         _refuse(problems)
+
+    def require_celery_broker(self) -> str:
+        """The broker of the executor `celery`; raises ConfigurationError where none is set."""
+        if self.celery_broker_url is None:
+            raise ConfigurationError(
+                "ENRICH_CELERY_BROKER_URL is not set: refresh.executor is celery, whose workers "
+                "take their steps from there"
+            )
+        return self.celery_broker_url
 
 
 def load(
@@ -130,6 +141,7 @@ def load(
         webhook_public_url=_public_url(variables),
         webhook_port=_port(variables),
         alert_urls=_alert_urls(policy, variables),
+        celery_broker_url=_celery_broker_url(variables),
         warnings=_unknown_variables(variables, classes),
     )
 
@@ -451,6 +463,16 @@ def _alert_urls(policy: Policy, variables: Mapping[str, str]) -> tuple[str, ...]
         if not re.fullmatch(r"[a-z][a-z0-9]*://\S+", url.strip().rstrip(","))
     )
     return tuple(url.strip().rstrip(",") for url in urls)
+
+
+def _celery_broker_url(variables: Mapping[str, str]) -> str | None:
+    """Not shown when it is wrong: it may hold a password."""
+    url = variables.get("ENRICH_CELERY_BROKER_URL")
+    if url is not None and not re.fullmatch(r"rediss?://\S+", url):
+        raise ConfigurationError(
+            "ENRICH_CELERY_BROKER_URL is not a Redis address; expected redis://host:6379/0"
+        )
+    return url
 
 
 def _port(variables: Mapping[str, str]) -> int:

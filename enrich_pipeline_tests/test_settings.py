@@ -312,3 +312,25 @@ def test_a_deadline_is_a_time_of_day_however_yaml_reads_it(
 def test_a_deadline_that_is_no_time_of_day_is_refused(load: Load) -> None:
     (line,) = refused(load, "alerts: {deadline: 25:00}")
     assert "alerts.deadline: expected a time of day (UTC) such as 06:00" in line
+
+
+def test_the_executor_is_one_of_four_and_the_first_by_default(load: Load) -> None:
+    assert load().policy.refresh.executor == "in_process"
+    assert load("refresh: {executor: multiprocess}").policy.refresh.executor == "multiprocess"
+    (line,) = refused(load, "refresh: {executor: threads}")
+    assert line.startswith("ENRICH_CONFIG=enrich.yaml: refresh.executor: input should be ")
+    assert "'in_process', 'multiprocess', 'celery' or 'k8s'" in line
+
+
+def test_celery_without_a_broker_names_the_variable(load: Load) -> None:
+    with pytest.raises(ConfigurationError, match="ENRICH_CELERY_BROKER_URL is not set"):
+        load().require_celery_broker()
+    found = load(ENRICH_CELERY_BROKER_URL="redis://:secret@host:6379/0")
+    assert found.require_celery_broker() == "redis://:secret@host:6379/0"
+    assert "secret" not in repr(found)
+
+
+def test_a_broker_that_is_no_redis_is_refused_without_showing_it(load: Load) -> None:
+    (line,) = refused(load, ENRICH_CELERY_BROKER_URL="amqp://me:secret@host")
+    assert line.startswith("ENRICH_CELERY_BROKER_URL is not a Redis address")
+    assert "secret" not in line

@@ -84,6 +84,7 @@ class RefreshPolicy(_Policy):
     contacts_per_night: int = Bounded(ge=0)
     hour_utc: int = Bounded(ge=0, le=23)
     weight_column: str | None
+    executor: Literal["in_process", "multiprocess", "celery", "k8s"]
 
 
 class BudgetPolicy(_Policy):

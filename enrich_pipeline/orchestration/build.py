@@ -9,6 +9,7 @@ from enrich_pipeline.orchestration import (
     alerts,
     assets,
     checks,
+    executors,
     jobs,
     partitions,
     report,
@@ -53,6 +54,5 @@ def definitions(policy: Policy) -> dg.Definitions:
             "pipeline": Pipeline(),
             "refresh_options": RefreshOptions.configure_at_launch(),
         },
-        # One process per run: parallelism comes from runs, and a run's lock tells that it lives.
-        executor=dg.in_process_executor,
+        executor=executors.chosen(policy.refresh.executor),
     )

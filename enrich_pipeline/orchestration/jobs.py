@@ -1,4 +1,4 @@
-"""The nightly job, its schedule, and the job of the daily reports."""
+"""The nightly job, its schedule, the job of the daily reports, and the names of all jobs."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from enrich_pipeline.domain.policy import RefreshPolicy
 
 NAME = "nightly_refresh"
 DAILY_NAME = "daily_reports"
+RETENTION_NAME = "retention"
 ASSETS = ("stale_contacts", "enrichment_attempts", "enriched_contacts", "credit_ledger")
 DAILY_ASSETS = ("provider_daily", "refresh_daily", "refresh_report")
 

@@ -125,7 +125,7 @@ def _dead(
 def is_ours(run: dg.DagsterRun) -> bool:
     """Whether this package made the run: an instance may serve others too."""
     ours = {dg.AssetKey(name) for name in (*jobs.ASSETS, *jobs.DAILY_ASSETS)}
-    return run.job_name in (jobs.NAME, jobs.DAILY_NAME) or (
+    return run.job_name in (jobs.NAME, jobs.DAILY_NAME, jobs.RETENTION_NAME) or (
         bool(run.asset_selection) and set(run.asset_selection or ()) <= ours
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from enrich_pipeline.domain.alert import Alert, Level
-from enrich_pipeline.orchestration import liveness, partitions
+from enrich_pipeline.orchestration import jobs, liveness, partitions
 
 REMEMBERED = timedelta(days=7)
 """A failure that nobody ran again in this time is not told any more."""
@@ -77,8 +77,7 @@ def _alert(instance: dg.DagsterInstance, key: str, record: dg.RunRecord) -> Aler
     run = record.dagster_run
     ended = datetime.fromtimestamp(record.end_time or 0.0, UTC)
     why = problems(instance, run.run_id)
-    batch, _, day = key.rpartition("|")
-    again = f"`enrich refresh --date {day}" + (f" --batch {batch}`" if batch else "`")
+    meaning, again = _meaning(run, key)
     return Alert(
         f"run_failed:{key}",
         Level.CRITICAL,
@@ -86,8 +85,23 @@ def _alert(instance: dg.DagsterInstance, key: str, record: dg.RunRecord) -> Aler
         f"Run {run.run_id[:8]} of {key} failed at {ended:%Y-%m-%d %H:%M} UTC: "
         + "; ".join(why[:_SHOWN])
         + (f"; and {len(why) - _SHOWN} more problems." if len(why) > _SHOWN else "."),
+        meaning,
+        f"Mend what it names, then {again}.",
+    )
+
+
+def _meaning(run: dg.DagsterRun, key: str) -> tuple[str, str]:
+    """What the failure means, and what to do when its cause is mended."""
+    if run.job_name == jobs.RETENTION_NAME:
+        return (
+            "Values of persons are kept longer than `retention` in the configuration says.",
+            "the run's Re-execute button in Dagster, or wait for tomorrow's run; `enrich prune` "
+            "does the same",
+        )
+    batch, _, day = key.rpartition("|")
+    again = f"`enrich refresh --date {day}" + (f" --batch {batch}`" if batch else "`")
+    return (
         "This part of the night is not finished. What was bought is kept, what is open is "
         "continued by its next run.",
-        f"Mend what it names, then {again} or the run's Re-execute button in Dagster; nothing is "
-        "bought twice.",
+        f"{again} or the run's Re-execute button in Dagster; nothing is bought twice",
     )

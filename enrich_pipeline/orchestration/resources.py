@@ -193,6 +193,8 @@ class Pipeline(dg.ConfigurableResource):
                 self._run_id,
                 fields=[field for field in BoughtField if options.wants(field)],
             ).__enter__()
+            # Another worker of Celery may have died with this step.
+            self._waterfall.resume()
         return self._waterfall
 
 

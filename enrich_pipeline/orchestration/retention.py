@@ -4,10 +4,9 @@ from typing import Any
 
 import dagster as dg
 
+from enrich_pipeline.orchestration import jobs
 from enrich_pipeline.orchestration.resources import Pipeline, guarded, now
 from enrich_pipeline.store import retention as pruning
-
-NAME = "retention"
 
 
 @dg.op(
@@ -24,7 +23,7 @@ def _prune(context: dg.OpExecutionContext, pipeline: Pipeline) -> None:
 
 
 @dg.job(
-    name=NAME,
+    name=jobs.RETENTION_NAME,
     description=(
         "Removes what is older than `retention` in the configuration says; `enrich prune` does the "
         "same. Never the ledger, observations, or what an open call needs."

@@ -24,7 +24,7 @@ from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.waterfall.send import STOPPED
 from enrich_pipeline.waterfall.stage import Progress, Stage, StageSummary
-from enrich_pipeline.waterfall.sweep import SweepSummary, sweep
+from enrich_pipeline.waterfall.sweep import SweepSummary, recover_own, sweep
 
 __all__ = ["Access", "Partition", "StageSummary", "SweepSummary", "Waterfall"]
 
@@ -99,6 +99,10 @@ class Waterfall:
         sent is given back. Stages return as soon as that is done.
         """
         self._stop.set()
+
+    def resume(self) -> SweepSummary:
+        """Recovers what an earlier process of this run left; before anything else is done here."""
+        return recover_own(self._ctx)
 
     def sweep(self) -> SweepSummary:
         """Recovers what dead processes, deadlines and late answers left behind."""

@@ -47,6 +47,19 @@ def sweep(ctx: Context, sleep: Callable[[float], object]) -> SweepSummary:
     return summary
 
 
+def recover_own(ctx: Context) -> SweepSummary:
+    """Recovers what an earlier process of this very run left before its reply.
+
+    For who holds the run's lock and has claimed nothing yet: nobody else of the run is alive then.
+    """
+    summary = SweepSummary()
+    with ctx.engine.connect() as conn:
+        left = calls.calls_of_run(conn, ctx.run_id)
+    for call_id in left:
+        _recover(ctx, call_id, summary)
+    return summary
+
+
 def _abandoned(ctx: Context) -> list[int]:
     """Calls before their reply whose lease is over or whose process is gone."""
     with ctx.engine.begin() as conn:

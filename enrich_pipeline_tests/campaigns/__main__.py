@@ -29,6 +29,8 @@ CAMPAIGNS = (
     "webhooks",
     "diskfull",
     "dagster",
+    "celery",
+    "deploy",
     "model",
     "mutants",
 )

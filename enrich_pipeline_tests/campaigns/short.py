@@ -1,6 +1,7 @@
 """The short form of a campaign: what the suite can afford of it.
 
-Not `dagster`: real daemons look for work every 30 seconds, so that its short form takes a minute.
+Not `dagster`, `celery` and `deploy`: real daemons look for work every 30 seconds, and so their
+short forms take minutes.
 """
 
 from importlib import import_module

@@ -70,6 +70,19 @@ def test_a_run_whose_process_was_killed_is_closed_and_a_living_one_is_not(
     assert close(instance, engine) == []
 
 
+def test_a_run_whose_own_process_died_lives_while_a_step_of_it_is_at_work(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, database: URL, engine: Engine
+) -> None:
+    run_id = started_run(instance, definitions)
+    with process_of(run_id, database) as own, process_of(run_id, database) as step:
+        own.kill()
+        own.wait(10)
+        assert close(instance, engine) == []
+        step.kill()
+        step.wait(10)
+        assert close(instance, engine) == [run_id]
+
+
 def test_a_run_that_never_took_the_lock_is_not_judged_by_it(
     instance: dg.DagsterInstance, definitions: dg.Definitions, engine: Engine
 ) -> None:

@@ -15,6 +15,7 @@ from enrich_pipeline.settings import Settings
 from .conftest import Night
 
 CANARY = "canary@example.com"
+CHECKS = ("ledger_balances", "nothing_paid_twice", "budgets_held")
 
 
 def waiting(engine: Engine) -> int:
@@ -32,6 +33,18 @@ def failures(result: dg.ExecuteInProcessResult) -> list[str]:
             described = data.user_failure_data.description if data.user_failure_data else None
             told.append(str(described or (data.error and data.error.to_string())))
     return told
+
+
+def checks_of(night: Night) -> dict[str, str]:
+    """How the ledger's checks of the first batch stand, as its page shows them."""
+    storage, key = night.instance.event_log_storage, partitions.key(night.day, 0)
+    found = {}
+    for name in CHECKS:
+        of_ledger = dg.AssetCheckKey(dg.AssetKey("credit_ledger"), name)
+        (last, *_) = storage.get_asset_check_execution_history(of_ledger, limit=1)
+        assert last.partition == key
+        found[name] = last.status.value
+    return found
 
 
 def figures_of(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
@@ -144,8 +157,21 @@ def test_a_dry_run_says_what_it_would_take_and_makes_and_asks_nothing(
     assert isinstance(table, dg.TableMetadataValue)
     assert table.records[0].data["persons"] == "6 / 6 / 6"
     records = night.instance.all_logs(result.run_id)
-    logged = [each.user_message for each in records if "Dry run" in each.user_message]
+    logged = [m for m in (each.user_message for each in records) if m.startswith("Dry run")]
     assert logged == ["Dry run: 6 persons have open fields; at least / expected / at most:"]
+    assert checks_of(night) == dict.fromkeys(CHECKS, "SUCCEEDED")
+
+
+def test_a_check_that_a_dry_run_shows_was_really_made(night: Night, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "insert into enrichment.accounts (provider, kind, balance) "
+                "values ('lance', 'spent', 7)"
+            )
+        )
+    assert night.run(dry_run=True).success
+    assert checks_of(night) == dict.fromkeys(CHECKS, "SUCCEEDED") | {"ledger_balances": "FAILED"}
 
 
 def test_a_dry_run_of_the_waterfall_alone_says_it_too(night: Night) -> None:
@@ -162,6 +188,7 @@ def test_a_dry_run_of_the_waterfall_alone_says_it_too(night: Night) -> None:
     assert result.success, failures(result)
     assert night.calls() == 0
     assert len(result.get_asset_observation_events()) == 1
+    assert checks_of(night) == dict.fromkeys(CHECKS, "SUCCEEDED")
     assert result.get_asset_materialization_events() == []
 
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from enrich_pipeline.waterfall.engine import Partition
 from enrich_pipeline.waterfall.in_doubt import list_doubts
 
 from ..support.lab import Lab, contacts, only
@@ -97,3 +98,24 @@ def test_a_reply_survives_the_loss_of_all_database_connections(open_lab: Open) -
     assert lab.states("agntdata") == {"settled": 1}
     assert lab.sent()["agntdata"] == 1
     lab.assert_exact()
+
+
+def test_who_takes_over_a_step_begins_with_what_its_dead_predecessor_left(open_lab: Open) -> None:
+    one_at_once = {"providers": {"prospeo": {"concurrency": 1, "batch_size": 5}}}
+    lab = open_lab(only({"work_email": ["prospeo"]}) | one_at_once)
+    lab.load(contacts(range(20)))
+    lab.plan()
+    lab.sandbox.latency(5000)
+    child = lab.child([lab.today])
+    lab.until("select count(*) = 1 from enrichment.calls where state = 'sending'")
+    child.kill()
+    child.join()
+    lab.sandbox.latency(0)
+    reserved = lab.states("prospeo").get("reserved", 0)
+    assert reserved
+    with lab.waterfall(lab.one("select distinct run_id from enrichment.calls")) as waterfall:
+        recovered = waterfall.resume()
+        assert (recovered.doubted, recovered.released) == (1, reserved)
+        waterfall.attempt(Partition(lab.today, 0), "prospeo")
+    assert lab.states("prospeo") == {"in_doubt": 1, "released": reserved, "settled": 3}
+    lab.assert_books()
