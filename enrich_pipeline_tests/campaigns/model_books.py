@@ -334,6 +334,10 @@ class Books:
             line.outcomes[name] = outcome
             quest.has_error |= outcome == "error"
             quest.has_candidate |= outcome == "found"
+            before = quest.told_by
+            is_last = before is None or before.call_id <= line.call_id
+            if outcome == "found" and is_last and not quest.is_served:
+                quest.told_by = line
             settles = outcome == "found" and line.kept[name]
             is_current = quest.waits_for is line
             if is_current:
@@ -351,6 +355,12 @@ class Books:
         if quest.next_provider is None:
             self.finish(quest, "found" if quest.has_candidate else "not_found")
         self._expire_if_blocked(quest)
+
+    def serve(self, quest: Quest, line: Line) -> None:
+        """An earlier answer settles it."""
+        quest.has_candidate = quest.is_served = True
+        quest.told_by = line
+        self.finish(quest, "found")
 
     def finish(self, quest: Quest, result: str) -> None:
         quest.state, quest.result = "finished", result

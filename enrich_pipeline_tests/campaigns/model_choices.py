@@ -110,6 +110,10 @@ class Choices:
         past: list[Quest] = []
         for quest in quests:
             product = next((p for p in products if quest.field in p.fields), None)
+            is_allowed = quest.field != "personal_email" or person.consents
+            if is_allowed and (told := self._told_meanwhile(quest)):
+                self.books.serve(quest, told)
+                continue
             if product is None:
                 past.append(quest)
                 continue
@@ -120,8 +124,7 @@ class Choices:
                 line = self.memory(person, provider, product)
                 assert line is not None
                 if line.kept.get(quest.field):
-                    quest.has_candidate = True
-                    self.books.finish(quest, "found")
+                    self.books.serve(quest, line)
                 else:
                     past.append(quest)
             elif reason or not self.is_eligible(person, product):
@@ -138,6 +141,17 @@ class Choices:
             Want(person, group, {p: tuple(buy[p]) for p in members}, provider)
             for group, members in group_of(provider, list(buy))
         ]
+
+    def _told_meanwhile(self, quest: Quest) -> Line | None:
+        """What settled the same search of a person who has become one with this one since."""
+        others = [
+            q
+            for q in self.books.quests
+            if q.person.merged_into is quest.person and q.field == quest.field
+            and q.result == "found" and q.closed_at >= quest.opened_at
+        ]  # fmt: skip
+        told = max(others, key=lambda q: q.closed_at).told_by if others else None
+        return told if told is not None and told.kept.get(quest.field) else None
 
     def _bring(
         self,

@@ -96,7 +96,7 @@ class Nights:
             for row in rows:
                 row.state = "reused" if latest.result == "found" else "done"
         elif not any(q.is_live for q in quests) and all(q.closed_at < moment for q in quests):
-            self.books.quests.append(Quest(person, field, ORDER[field], day))
+            self.books.quests.append(Quest(person, field, ORDER[field], day, self.books.tick()))
 
     def candidates(self, day: int) -> Iterable[Person]:
         """Persons whose turn a drain of this day may be."""

@@ -41,12 +41,16 @@ class Quest:
     field: str
     waterfall: tuple[str, ...]
     day: int
+    opened_at: int
     position: int = 0
     state: str = "open"
     result: str | None = None
     has_candidate: bool = False
     has_error: bool = False
     waits_for: "Line | None" = None
+    told_by: "Line | None" = None
+    """What served it, or was asked last of all that found something for it."""
+    is_served: bool = False
     closed_at: int = 0
     closed_known: frozenset[str] = frozenset()
 
