@@ -207,7 +207,7 @@ def _serving(provider: Provider, endpoint: Endpoint) -> Callable[[Request], Any]
     world = provider.world
 
     async def serve(request: Request) -> Response:
-        started, started_at = time.monotonic(), time.time()
+        started, started_at, resets = time.monotonic(), time.time(), world.resets
         call = Call(
             number=world.next_call(),
             endpoint=name,
@@ -220,8 +220,14 @@ def _serving(provider: Provider, endpoint: Endpoint) -> Callable[[Request], Any]
         occasion = Occasion(
             provider.name, name, endpoint.is_billable, call.records, _numbers(provider, call)
         )
+        await world.pause(provider.name)
+        if resets != world.resets:
+            # It came before the reset, and is charged for neither before nor after it.
+            return Dropped()
         response, outcome = await _answer(provider, endpoint, call, occasion)
         world.meter.save()
+        if resets != world.resets:
+            return response
         log = world.requests[provider.name]
         log.endpoints.append(name)
         log.outcomes.append(outcome)
@@ -242,7 +248,6 @@ async def _answer(
     provider: Provider, endpoint: Endpoint, call: Call, occasion: Occasion
 ) -> tuple[Response, str]:
     world = provider.world
-    await world.pause(provider.name)
     provider.settle()
     if not provider.is_authorized(call.headers):
         provider.note(call, "unauthorized")

@@ -80,6 +80,7 @@ class World:
         self.courier = Courier(self.faults, config.webhook_attempts, config.webhook_backoff_s)
         self._number = self.meter.last_call
         self._random = random.Random(config.seed)
+        self.resets = 0
         self._start()
 
     def _start(self) -> None:
@@ -97,6 +98,7 @@ class World:
 
     async def reset(self) -> None:
         """Back to the start: no charges, no faults, nothing under way, the first epoch."""
+        self.resets += 1
         await self.courier.stop()
         self.meter.reset()
         self.faults.reset()

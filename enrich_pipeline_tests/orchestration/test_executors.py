@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import dagster as dg
@@ -59,6 +60,18 @@ def signs_of_life(
                 yield alive
 
 
+@pytest.fixture
+def server_of_steps() -> Iterator[None]:
+    """Steps are forked from a server with this test's environment, as that of a run's process has.
+
+    One that an earlier test of this process began has the environment of that moment.
+    """
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("server_of_steps")
 def test_a_night_in_many_processes_is_the_same_and_never_looks_dead(
     night: Night, engine: Engine
 ) -> None:
@@ -74,7 +87,7 @@ def test_a_night_in_many_processes_is_the_same_and_never_looks_dead(
     finally:
         over.set()
         watch.join()
-    assert result.success
+    assert result.success, [entry.message for entry in night.instance.all_logs(result.run_id)]
     assert len(seen) > STEPS
     assert all(seen), "also between two steps"
     started = dg.DagsterEventType.STEP_WORKER_STARTED

@@ -1,6 +1,8 @@
 """Scripted faults happen as scripted, and the meter knows what they cost."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import httpx
@@ -33,6 +35,19 @@ def test_a_dropped_connection_brings_no_reply(certain: Client, kind: str, credit
     assert charged(certain) == credits
     assert send(certain).status_code == 200
     assert certain.sandbox.requests()["prospeo"]["by_outcome"] == {f"fault:{kind}": 1, "ok": 1}
+
+
+def test_what_was_under_way_at_a_reset_is_charged_neither_before_nor_after_it(
+    certain: Client,
+) -> None:
+    certain.sandbox.latency(1000, provider="prospeo")
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(send, certain)
+        sleep(0.3)
+        certain.sandbox.reset()
+        assert isinstance(asked.exception(), httpx.RemoteProtocolError)
+    assert charged(certain) == 0
+    assert certain.sandbox.requests()["prospeo"]["count"] == 0
 
 
 def test_a_body_can_be_cut_in_the_middle(certain: Client) -> None:
