@@ -1,7 +1,7 @@
 """Work ahead: while one stage is at its turn, those that follow ask for whom it has done with.
 
-So a provider does not idle while persons wait for it, and a night takes as long as its slowest
-provider, not as long as all of them together.
+So a provider does not idle while persons wait for it. Where the night's budget is short, it is
+spent on whoever comes through first, not provider by provider.
 """
 
 from collections.abc import Iterator, Sequence
