@@ -14,7 +14,7 @@ from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.providers.protocol import Provider
-from enrich_pipeline.store import breakers, calls, statistics, switch, work
+from enrich_pipeline.store import breakers, calls, opening, statistics, switch
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.store.progress import StageMoney, stage_money
 from enrich_pipeline.waterfall import collect
@@ -112,7 +112,7 @@ class Waterfall:
         """Opens the partition's enrichments and answers what was answered since it was planned."""
         waterfalls = {f: self._ctx.policy.waterfall(f) for f in Field}
         with self._ctx.engine.begin() as conn:
-            opened = work.open_enrichments(
+            opened = opening.open_enrichments(
                 conn, partition.day, partition.batch, waterfalls, self._ctx.run_id
             )
             statistics.analyze(conn, opened.opened, "enrichment.enrichments")

@@ -17,7 +17,7 @@ from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.intake.load import load_file
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.settings import load as load_settings
-from enrich_pipeline.store import connection, locks, work
+from enrich_pipeline.store import connection, locks, opening
 from enrich_pipeline.waterfall.planning import write_plan
 
 from ..support.lab import configuration, contact
@@ -126,7 +126,7 @@ class Tables:
         own = self.settings.policy
         waterfalls = {field: own.waterfall(field) for field in Field}
         with self.engine.begin() as conn:
-            work.open_enrichments(conn, day, 0, waterfalls, "opening")
+            opening.open_enrichments(conn, day, 0, waterfalls, "opening")
 
     def sweep_up(self) -> None:
         """Throws away dead rows: thousands of examples leave many."""

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from enrich_pipeline.domain.enrichment import Field
-from enrich_pipeline.store import answers, work
+from enrich_pipeline.store import answers, opening, work
 
 _WATERFALLS = {Field.PHONE: ("prospeo",)}
 
@@ -18,7 +18,7 @@ _WATERFALLS = {Field.PHONE: ("prospeo",)}
     [
         lambda conn: answers.attempts_of(conn, 1),
         lambda conn: work.to_next(conn, [1]),
-        lambda conn: work.open_enrichments(conn, date(2026, 9, 20), 0, _WATERFALLS, "run"),
+        lambda conn: opening.open_enrichments(conn, date(2026, 9, 20), 0, _WATERFALLS, "run"),
     ],
     ids=["settling", "moving on", "opening"],
 )

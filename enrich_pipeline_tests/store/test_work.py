@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.enrichment import Field
-from enrich_pipeline.store import statistics, work
+from enrich_pipeline.store import opening, statistics, work
 
 DAY = date(2026, 11, 21)
 PERSONS = 8_000
@@ -34,8 +34,8 @@ def night(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 
-def open_batch(conn: Connection, batch: int, day: date = DAY) -> work.Opened:
-    return work.open_enrichments(conn, day, batch, ORDERS, "run")
+def open_batch(conn: Connection, batch: int, day: date = DAY) -> opening.Opened:
+    return opening.open_enrichments(conn, day, batch, ORDERS, "run")
 
 
 def pages(conn: Connection, batch: int, limit: int, day: date = DAY) -> Iterator[list[int]]:
