@@ -23,8 +23,9 @@ from ..campaigns.figures import Figures
 from ..campaigns.ground import Ground
 from ..campaigns.schedules import SHARES
 from ..store.rows import default_policy
-from ..support.lab import PROCESSES, Lab, chain_of, contacts, opened
+from ..support.lab import chain_of, contacts, opened
 from ..support.sandbox import PROVIDERS
+from .processes import drain_at_once
 
 MOST = 1.1
 """The night's time over the lower bound."""
@@ -63,7 +64,7 @@ def run(chosen: argparse.Namespace) -> Figures:
         lab.load(contacts(range(chosen.persons), personal_email_consent="true"))
         lab.plan()
         started = time.time()
-        _drain_at_once(lab, chosen.batches, ahead=not chosen.one_after_the_other)
+        drain_at_once(lab, chosen.batches, _drain, not chosen.one_after_the_other)
         took = time.time() - started
         times = {
             name: sorted(log["started_at"])
@@ -95,21 +96,6 @@ def _bound(settings: Settings, provider: str, requests: int) -> float:
         ),
         default=0.0,
     )
-
-
-def _drain_at_once(lab: Lab, batches: int, *, ahead: bool) -> None:
-    url = lab.database.render_as_string(hide_password=False)
-    workers = [
-        PROCESSES.Process(
-            target=_drain,
-            args=(url, dict(lab.environment), lab.folder, Partition(lab.today, batch), ahead),
-        )
-        for batch in range(batches)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
 
 
 def _drain(

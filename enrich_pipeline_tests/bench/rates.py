@@ -20,7 +20,8 @@ from enrich_pipeline.waterfall.engine import Partition
 
 from ..campaigns.figures import Figures
 from ..campaigns.ground import Ground
-from ..support.lab import PROCESSES, Lab, contacts, only, opened
+from ..support.lab import contacts, only, opened
+from .processes import drain_at_once
 
 PROVIDER = "prospeo"
 BATCH_SIZE = 5
@@ -59,7 +60,7 @@ def run(chosen: argparse.Namespace) -> Figures:
     with Ground(people) as ground, ground.lab(own, {}, sandbox_options=("--limit", limit)) as lab:
         lab.load(contacts(range(people)))
         lab.plan()
-        _drain_at_once(lab, chosen.processes, chosen.seconds)
+        drain_at_once(lab, chosen.processes, _drain_for, chosen.seconds)
         log = lab.sandbox.requests()[PROVIDER]
         _judge(figures, log["started_at"], windows)
         refused = log["by_outcome"].get("rate_limited", 0) / max(1, log["count"])
@@ -95,26 +96,6 @@ def _judge(figures: Figures, started: Sequence[float], windows: dict[int, int]) 
     figures.note("share of the allowance used", f"{used:.2%}")
     if used < LEAST_USED:
         figures.violations.append(f"only {used:.2%} of the allowance was used")
-
-
-def _drain_at_once(lab: Lab, processes: int, seconds: int) -> None:
-    workers = [
-        PROCESSES.Process(
-            target=_drain_for,
-            args=(
-                lab.database.render_as_string(hide_password=False),
-                dict(lab.environment),
-                lab.folder,
-                Partition(lab.today, batch),
-                seconds,
-            ),
-        )
-        for batch in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
 
 
 def _drain_for(
