@@ -33,7 +33,7 @@ from enrich_pipeline.store.contacts import REPEATED
 from enrich_pipeline.store.mirror import LOCKED_FIELDS, WEIGHT, MirrorRow, Source
 from enrich_pipeline.store.tombstones import Identifier, Tombstones
 
-CHUNK: Final = 10_000
+CHUNK: Final = 5_000
 """Contacts per statement while persons are resolved and merged."""
 
 MAPPABLE: Final = (*COLUMNS, LOCKED_FIELDS)
@@ -239,12 +239,20 @@ def _extras(
 
 
 def _resolve_changed(conn: Connection, policy: Policy, now: datetime) -> int:
+    resolving = persons.Resolving(conn)
     joined = 0
     for ids in mirror.changed_contacts(conn, CHUNK):
-        resolved = persons.resolve(conn, ids)
-        joined += resolved.joined
-        mirror.add_changed(conn, resolved.contact_ids)
-        persons.refresh_inputs(conn, resolved.person_ids)
+        joined += _note(conn, resolving.join(ids))
+    joined += _note(conn, resolving.merge())
+    # Only now: settlements too lock persons first, and what is known of them after that.
+    for person_ids in mirror.touched_persons(conn, CHUNK):
+        persons.refresh_inputs(conn, person_ids)
     for ids in mirror.changed_contacts(conn, CHUNK):
         merge.remerge(conn, policy, ids, now)
     return joined
+
+
+def _note(conn: Connection, resolved: persons.ResolveSummary) -> int:
+    mirror.add_changed(conn, resolved.contact_ids)
+    mirror.add_touched(conn, resolved.person_ids)
+    return resolved.joined

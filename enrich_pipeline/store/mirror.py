@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -20,6 +20,8 @@ from enrich_pipeline.store import locks, statistics
 from enrich_pipeline.store.contacts import copy_into, driver
 
 _FETCH: Final = 2_000
+
+_Id = TypeVar("_Id", str, int)
 
 LOCKED_FIELDS: Final = "locked_fields"
 WEIGHT: Final = "weight"
@@ -168,6 +170,9 @@ def begin_mirror(conn: Connection) -> None:
     conn.execute(
         text("create temp table sync_changed (contact_id text primary key) on commit drop")
     )
+    conn.execute(
+        text("create temp table sync_persons (person_id bigint primary key) on commit drop")
+    )
 
 
 def changed_rows(conn: Connection, source: Source) -> Iterator[list[dict[str, Any]]]:
@@ -306,19 +311,21 @@ def _replace_details(conn: Connection, now: datetime, *, has_locks: bool) -> Non
 
 def changed_contacts(conn: Connection, chunk: int) -> Iterator[list[str]]:
     """Yield the ids of the contacts that the sync changed, sorted, in chunks."""
-    after = ""
-    while True:
-        ids = list(
-            conn.execute(
-                text("""
-                    select contact_id from sync_changed where contact_id > :after
-                    order by contact_id limit :chunk
-                """),
-                {"after": after, "chunk": chunk},
-            ).scalars()
-        )
-        if not ids:
-            return
+    return _listed(conn, "sync_changed", "contact_id", "", chunk)
+
+
+def touched_persons(conn: Connection, chunk: int) -> Iterator[list[int]]:
+    """Yield the persons of whom something else may be known now, sorted, in chunks."""
+    return _listed(conn, "sync_persons", "person_id", 0, chunk)
+
+
+def _listed(
+    conn: Connection, table: str, column: str, after: _Id, chunk: int
+) -> Iterator[list[_Id]]:
+    page = text(
+        f"select {column} from {table} where {column} > :after order by 1 limit :chunk"  # noqa: S608
+    )
+    while ids := list(conn.execute(page, {"after": after, "chunk": chunk}).scalars()):
         yield ids
         after = ids[-1]
 
@@ -330,6 +337,16 @@ def add_changed(conn: Connection, contact_ids: Sequence[str]) -> None:
             insert into sync_changed select unnest(cast(:ids as text[])) on conflict do nothing
         """),
         {"ids": list(contact_ids)},
+    )
+
+
+def add_touched(conn: Connection, person_ids: Sequence[int]) -> None:
+    """List persons whose contacts changed."""
+    conn.execute(
+        text("""
+            insert into sync_persons select unnest(cast(:ids as bigint[])) on conflict do nothing
+        """),
+        {"ids": list(person_ids)},
     )
 
 

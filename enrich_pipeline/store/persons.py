@@ -8,28 +8,28 @@ What may be sent of a person is `store/person_inputs.py`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import Connection, text
 
 from enrich_pipeline.domain import person as domain
 from enrich_pipeline.domain.normalize import NameParts
 from enrich_pipeline.domain.person import Assignment, ContactKeys, Identifier, IdentifierKind
-from enrich_pipeline.store import locks
+from enrich_pipeline.store import locks, person_merges
 from enrich_pipeline.store.person_inputs import refresh_inputs
 from enrich_pipeline.store.rows import as_json
 
 __all__ = [
     "ResolveSummary",
+    "Resolving",
     "Totals",
-    "follow_merges",
     "refresh_inputs",
     "resolve",
     "split",
     "totals",
 ]
 
-_CHUNK: Final = 5_000
+_Move = tuple[str, int, str]
+"""A contact, its person from now on, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +63,84 @@ class _Neighbourhood:
     persons: dict[str, int]
 
 
-def resolve(conn: Connection, contact_ids: Sequence[str]) -> ResolveSummary:
-    """Give every one of the contacts, and all that they are tied to, its person.
+class Resolving:
+    """One resolution, over any number of chunks of contacts, within the caller's transaction.
 
-    A pure function of the stored contacts, whatever the order in which they came: the neighbourhood
-    that is judged is complete. One resolution at a time; the caller's transaction keeps the lock.
+    Contacts are joined chunk by chunk; persons that turn out to be one are merged at the end, all
+    at once: merging locks them against whoever buys for them, and locks are taken in one order.
     """
-    locks.hold(conn, locks.PERSONS)
-    follow_merges(conn)
-    new_persons = joined = merged = 0
-    moved: set[str] = set()
-    touched: set[int] = set()
-    done: set[str] = set()
-    for start in range(0, len(contact_ids), _CHUNK):
-        wanted = [c for c in contact_ids[start : start + _CHUNK] if c not in done]
-        around = _neighbourhood(conn, wanted)
-        done.update(c.contact_id for c in around.contacts)
+
+    def __init__(self, conn: Connection) -> None:
+        """Wait for other resolutions; the caller's transaction keeps the lock."""
+        locks.hold(conn, locks.PERSONS)
+        self._conn = conn
+        self._merges: dict[int, int] = {}
+        self._moves: list[_Move] = []
+        self._judged: set[str] = set()
+        """Contacts of neighbourhoods in which persons are to be merged."""
+
+    def join(self, contact_ids: Sequence[str]) -> ResolveSummary:
+        """Give every one of the contacts, and all that they are tied to, its person.
+
+        A pure function of the stored contacts, whatever the order in which they came: the
+        neighbourhood that is judged is complete.
+        """
+        conn = self._conn
+        around = _neighbourhood(conn, [c for c in contact_ids if c not in self._judged])
         resolution = domain.resolve(around.contacts, around.persons, _splits(conn, around))
         assignments = _with_new_persons(conn, domain.assign(resolution.groups, around.persons))
-        moves = _moves(assignments, around.persons)
-        merges = {other: person_id for a, person_id in assignments for other in a.merged_person_ids}
-        _lock(conn, merges)
+        merging = [(a, person_id) for a, person_id in assignments if a.merged_person_ids]
+        staying = [(a, person_id) for a, person_id in assignments if not a.merged_person_ids]
+        if merging:
+            self._merges |= {old: person for a, person in merging for old in a.merged_person_ids}
+            self._moves += _moves(merging, around.persons)
+            self._judged |= {c.contact_id for c in around.contacts}
+        moves = _moves(staying, around.persons)
         _write_moves(conn, moves)
-        _merge(conn, merges)
         _write_identifiers(conn, around, assignments)
         _list_suspects(conn, [c.contact_id for c in around.contacts])
-        new_persons += sum(1 for a, _ in assignments if a.person_id is None)
-        joined += len(moves) - sum(1 for a, _ in assignments if a.person_id is None)
-        merged += len(merges)
-        moved.update(contact_id for contact_id, _, _ in moves)
-        touched.update(person_id for _, person_id in assignments)
-        touched.update(around.persons.values())
+        fresh = sum(1 for a, _ in assignments if a.person_id is None)
+        touched = {*around.persons.values(), *(person_id for _, person_id in assignments)}
+        return _summary(moves, touched, new_persons=fresh, joined=max(len(moves) - fresh, 0))
+
+    def merge(self) -> ResolveSummary:
+        """Merge the persons that were found to be one human, and move their contacts."""
+        moves, merges = self._moves, self._merges
+        if merges:
+            person_merges.lock(self._conn, merges)
+            _write_moves(self._conn, moves)
+            person_merges.merge(self._conn, merges)
+            _list_suspects(self._conn, sorted(self._judged))
+        return _summary(moves, set(merges.values()), joined=len(moves), merged=len(merges))
+
+
+def resolve(conn: Connection, contact_ids: Sequence[str]) -> ResolveSummary:
+    """Resolve one chunk of contacts, merges included."""
+    resolving = Resolving(conn)
+    joined, merged = resolving.join(contact_ids), resolving.merge()
+    return ResolveSummary(
+        new_persons=joined.new_persons,
+        joined=joined.joined + merged.joined,
+        merged=merged.merged,
+        contact_ids=tuple(sorted({*joined.contact_ids, *merged.contact_ids})),
+        person_ids=tuple(sorted({*joined.person_ids, *merged.person_ids})),
+    )
+
+
+def _summary(
+    moves: Sequence[_Move],
+    person_ids: set[int],
+    *,
+    joined: int,
+    new_persons: int = 0,
+    merged: int = 0,
+) -> ResolveSummary:
     return ResolveSummary(
         new_persons=new_persons,
-        joined=max(joined, 0),
+        joined=joined,
         merged=merged,
-        contact_ids=tuple(sorted(moved)),
-        person_ids=tuple(sorted(touched)),
+        contact_ids=tuple(sorted(contact_id for contact_id, _, _ in moves)),
+        person_ids=tuple(sorted(person_ids)),
     )
 
 
@@ -135,15 +176,6 @@ def totals(conn: Connection) -> Totals:
         """)
     ).one()
     return Totals(row.persons, row.suspected)
-
-
-def follow_merges(conn: Connection) -> None:
-    """Give the survivors what finished under persons that were merged away in the meantime.
-
-    Calls that were under way at the merge finish under the person that they were made for.
-    """
-    for statement in _FOLLOW:
-        conn.execute(text(statement))
 
 
 def _neighbourhood(conn: Connection, contact_ids: Sequence[str]) -> _Neighbourhood:
@@ -220,9 +252,7 @@ def _with_new_persons(
     return [(a, next(fresh) if a.person_id is None else a.person_id) for a in assignments]
 
 
-def _moves(
-    assignments: Sequence[tuple[Assignment, int]], persons: dict[str, int]
-) -> list[tuple[str, int, str]]:
+def _moves(assignments: Sequence[tuple[Assignment, int]], persons: dict[str, int]) -> list[_Move]:
     return [
         (contact_id, person_id, assignment.group.reason.value)
         for assignment, person_id in assignments
@@ -231,7 +261,7 @@ def _moves(
     ]
 
 
-def _write_moves(conn: Connection, moves: Sequence[tuple[str, int, str]]) -> None:
+def _write_moves(conn: Connection, moves: Sequence[_Move]) -> None:
     if not moves:
         return
     rows = as_json({"contact_id": c, "person_id": p, "reason": r} for c, p, r in moves)
@@ -263,118 +293,6 @@ def _write_moves(conn: Connection, moves: Sequence[tuple[str, int, str]]) -> Non
         """),
         {"rows": rows},
     )
-
-
-def _lock(conn: Connection, merges: dict[int, int]) -> None:
-    """Before their contacts move: what was claimed for either came before the moment of the move.
-
-    In the order in which claims lock persons, so that neither waits for the other in a circle.
-    """
-    conn.execute(
-        text("""
-            select person_id from enrichment.persons
-            where person_id = any(cast(:ids as bigint[])) order by person_id for no key update
-        """),
-        {"ids": sorted({*merges, *merges.values()})},
-    )
-
-
-def _merge(conn: Connection, merges: dict[int, int]) -> None:
-    if not merges:
-        return
-    parameters = {"old": list(merges), "new": list(merges.values())}
-    conn.execute(
-        text("""
-            update enrichment.persons as p set merged_into = m.new
-            from unnest(cast(:old as bigint[]), cast(:new as bigint[])) as m(old, new)
-            where p.person_id = m.old or p.merged_into = m.old
-        """),
-        parameters,
-    )
-    follow_merges(conn)
-
-
-# Every statement takes all persons that were merged away: few, and their own index leads to them.
-_FOLLOW: Final = (
-    """
-    update enrichment.charge_lines as l set person_id = p.merged_into
-    from enrichment.persons as p
-    where p.merged_into is not null and l.person_id = p.person_id
-      and l.state in ('posted', 'released', 'written_off')
-    """,
-    """
-    update enrichment.observations as o set person_id = p.merged_into
-    from enrichment.persons as p
-    where p.merged_into is not null and o.person_id = p.person_id
-    """,
-    """
-    with moving as (
-        select e.enrichment_id, p.merged_into,
-               coalesce((select max(s.cycle) from enrichment.enrichments as s
-                         where s.person_id = p.merged_into and s.field = e.field), 0)
-               + row_number() over (partition by p.merged_into, e.field
-                                    order by e.person_id, e.cycle) as cycle,
-               e.state = 'open' and row_number() over (
-                   partition by p.merged_into, e.field, e.state
-                   order by e.person_id) > 1 as is_second
-        from enrichment.persons as p
-        join enrichment.enrichments as e using (person_id)
-        where p.merged_into is not null and e.state not in ('pending', 'in_doubt')
-          and not exists (
-              select from enrichment.enrichments as s
-              where s.person_id = p.merged_into and s.field = e.field
-                and s.state in ('open', 'pending', 'in_doubt'))
-          -- A search goes on only for a row that waits for it and that nothing has answered.
-          and (e.state <> 'open' or exists (
-              select from enrichment.plan_rows as r
-              where r.person_id in (p.person_id, p.merged_into) and r.field = e.field
-                and r.state = 'waiting' and not exists (
-                    select from enrichment.enrichments as s
-                    where s.person_id = p.merged_into and s.field = e.field
-                      and s.state = 'finished' and s.closed_at >= r.planned_at)))
-    )
-    update enrichment.enrichments as e
-    set person_id = m.merged_into, cycle = m.cycle,
-        state = case when m.is_second then 'expired' else e.state end,
-        closed_at = case when m.is_second then clock_timestamp() else e.closed_at end
-    from moving as m where m.enrichment_id = e.enrichment_id
-    """,
-    """
-    update enrichment.enrichments as e
-    set state = 'expired', next_provider = null, closed_at = clock_timestamp()
-    from enrichment.persons as p
-    where p.merged_into is not null and e.person_id = p.person_id and e.state = 'open'
-    """,
-    """
-    update enrichment.attempts as a set person_id = e.person_id
-    from enrichment.persons as p, enrichment.enrichments as e
-    where p.merged_into is not null and a.person_id = p.person_id
-      and e.enrichment_id = a.enrichment_id and e.person_id = p.merged_into
-      and a.outcome <> 'reused'
-    """,
-    """
-    insert into enrichment.provider_identities (person_id, provider, external_id, seen_at)
-    select distinct on (p.merged_into, i.provider)
-           p.merged_into, i.provider, i.external_id, i.seen_at
-    from enrichment.persons as p join enrichment.provider_identities as i using (person_id)
-    where p.merged_into is not null
-    order by p.merged_into, i.provider, i.seen_at desc
-    on conflict (person_id, provider) do nothing
-    """,
-    """
-    delete from enrichment.provider_identities as i using enrichment.persons as p
-    where p.merged_into is not null and i.person_id = p.person_id
-    """,
-    """
-    update enrichment.plan_rows as r set person_id = p.merged_into
-    from enrichment.persons as p
-    where p.merged_into is not null and r.person_id = p.person_id
-    """,
-    """
-    delete from enrichment.person_inputs as i using enrichment.persons as p
-    where p.merged_into is not null and i.person_id = p.person_id
-    """,
-)
 
 
 def _write_identifiers(

@@ -16,7 +16,15 @@ from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.domain.policy import Policy, micro
 from enrich_pipeline.intake.source import sync, sync_source
 from enrich_pipeline.providers.protocol import Offer, Provider
-from enrich_pipeline.store import coverage, locks, persons, plan, selection, statistics, waiting
+from enrich_pipeline.store import (
+    coverage,
+    locks,
+    person_merges,
+    plan,
+    selection,
+    statistics,
+    waiting,
+)
 from enrich_pipeline.waterfall.decide import MAX_FAILURES
 from enrich_pipeline.waterfall.pricing import Pattern, ProviderPrice, Range, Step, price
 
@@ -159,7 +167,7 @@ def write_plan(
     now: datetime,
 ) -> NightSummary:
     """Do what `plan_night` says in the caller's transaction, which holds the date's lock."""
-    persons.follow_merges(conn)
+    person_merges.follow_merges(conn)
     night = plan.night(conn, day)
     is_over = day < now.astimezone(UTC).date()
     if night is not None and (is_over or not plan.has_room(conn, day, night.contacts_cap)):

@@ -232,7 +232,7 @@ class Schedule:
             try:
                 act(*arguments)
             except Exception as error:  # noqa: BLE001 - its failure is what is looked for
-                said = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+                said = f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
                 if not said.startswith(self.forgiven or ("?",)):
                     self._violations.append(f"{act.__name__}: {said}")
 

@@ -1,19 +1,35 @@
 """Persons that last: joined, merged, parted, and what may be sent of each."""
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from enrich_pipeline.intake import sync_source
-from enrich_pipeline.store import persons
+from enrich_pipeline.intake import source, sync_source
+from enrich_pipeline.store import person_merges, persons, work
 from enrich_pipeline_tests.store import rows
 from enrich_pipeline_tests.support.contacts import NOW, policy, put_contacts, rows_of
 
 DAY = date(2026, 9, 20)
 LANCE = "6f1c2d3e-4a5b-4c6d-8e7f-9a0b1c2d3e4f"
+
+
+def await_waiting(engine: Engine) -> None:
+    """Until somebody waits for a lock."""
+    waits = text(
+        "select count(*) from pg_stat_activity "
+        "where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 10
+    with engine.connect() as conn:
+        while not conn.execute(waits).scalar_one():
+            assert time.monotonic() < deadline
+            conn.rollback()
+            time.sleep(0.01)
 
 
 def add(engine: Engine, *contacts: dict[str, Any]) -> None:
@@ -226,10 +242,73 @@ def test_what_was_bought_follows_a_merge_and_what_is_under_way_finishes_where_it
     ) == [(pending, young, "pending")]
     with engine.begin() as conn:
         conn.execute(text("update enrichment.charge_lines set state = 'posted' where line_id = 2"))
-        persons.follow_merges(conn)
+        person_merges.follow_merges(conn)
     assert rows_of(engine, "select person_id from enrichment.charge_lines where line_id = 2") == [
         (old,)
     ]
+
+
+def test_contacts_read_one_by_one_make_the_same_persons(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "CHUNK", 1)
+    add(engine, *(contact(c, email=f"ada{c}@acme.org") for c in "1234"))
+    assert len({person_of(engine, c) for c in "1234"}) == 4
+    add(
+        engine,
+        contact("1", email="ada1@acme.org", lance_person_id=LANCE),
+        contact("3", email="ada3@acme.org", lance_person_id=LANCE),
+        contact("5", email="ada4@acme.org"),
+        contact("6", email="ada2@acme.org", lance_person_id=LANCE),
+    )
+    assert one_person(engine, "1", "2", "3", "6")
+    assert one_person(engine, "4", "5")
+    merged = "select count(*) from enrichment.persons where merged_into is not null"
+    assert rows_of(engine, merged) == [(2,)]
+    assert {inputs(engine, c, "lance_id") for c in "1236"} == {(LANCE,)}
+
+
+def test_a_merge_touches_nothing_before_it_holds_all_persons_concerned(engine: Engine) -> None:
+    """Else it and a settlement of some of the same persons come to wait for each other."""
+    add(engine, contact("1", email="ada@acme.org"), contact("2", lance_person_id=LANCE))
+    young = person_of(engine, "2")
+    bought(engine, young, {}, state="held", verdict=None)
+    add(engine, contact("3", email="ada@acme.org", lance_person_id=LANCE))
+    other = LANCE.replace("6f", "7f")
+    add(
+        engine,
+        contact("4", "Grace Hopper", email="grace@acme.org"),
+        contact("5", "Grace Hopper", lance_person_id=other),
+    )
+    joins = contact("6", "Grace Hopper", email="grace@acme.org", lance_person_id=other)
+    with engine.begin() as conn:
+        conn.execute(text("update enrichment.charge_lines set state = 'posted'"))
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as settling:
+            work.lock_persons(settling, [young, person_of(engine, "5")], wait=True)
+            loading = pool.submit(add, engine, joins)
+            await_waiting(engine)
+            settling.execute(text("update enrichment.charge_lines set external_id = 'known'"))
+        loading.result()
+    assert one_person(engine, "4", "5")
+
+
+def test_what_somebody_is_at_work_on_follows_a_merge_later(engine: Engine) -> None:
+    add(engine, contact("1", email="ada@acme.org"), contact("2", lance_person_id=LANCE))
+    old, young = person_of(engine, "1"), person_of(engine, "2")
+    bought(engine, young, {}, state="held", verdict=None)
+    add(engine, contact("3", email="ada@acme.org", lance_person_id=LANCE))
+    with engine.begin() as conn:
+        conn.execute(text("update enrichment.charge_lines set state = 'posted'"))
+    whose = "select person_id from enrichment.charge_lines"
+    with engine.begin() as settling:
+        work.lock_persons(settling, [young], wait=True)
+        with engine.begin() as conn:
+            person_merges.follow_merges(conn)
+        assert rows_of(engine, whose) == [(young,)]
+    with engine.begin() as conn:
+        person_merges.follow_merges(conn)
+    assert rows_of(engine, whose) == [(old,)]
 
 
 @pytest.mark.parametrize(

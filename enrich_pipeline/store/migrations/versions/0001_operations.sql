@@ -242,6 +242,17 @@ CREATE TABLE enrichment.plan_rows (
     PRIMARY KEY (partition_date, contact_id, field)
 );
 CREATE INDEX plan_rows_waiting ON enrichment.plan_rows (partition_date, batch, person_id, field) WHERE state = 'waiting';
+COMMENT ON TABLE enrichment.plan_rows IS 'One row per date, contact and field that a night is to refresh; written once per date';
+COMMENT ON COLUMN enrichment.plan_rows.partition_date IS 'The night';
+COMMENT ON COLUMN enrichment.plan_rows.contact_id IS 'Whose field is stale';
+COMMENT ON COLUMN enrichment.plan_rows.person_id IS 'For whom it is bought: all contacts of one human are one person';
+COMMENT ON COLUMN enrichment.plan_rows.field IS 'work_email, phone, personal_email or profile';
+COMMENT ON COLUMN enrichment.plan_rows.reason IS 'Why it is stale: missing, unknown_age, old, or job_change';
+COMMENT ON COLUMN enrichment.plan_rows.rank IS 'Place of the person in the night, most valuable first';
+COMMENT ON COLUMN enrichment.plan_rows.batch IS 'Batch of the person: the second partition dimension';
+COMMENT ON COLUMN enrichment.plan_rows.state IS 'waiting, done, reused (answered by what was known) or blocked (nobody may be asked any more)';
+COMMENT ON COLUMN enrichment.plan_rows.planned_at IS 'When it was written into the plan';
+COMMENT ON COLUMN enrichment.plan_rows.closed_at IS 'When it stopped waiting';
 COMMENT ON COLUMN enrichment.plan_rows.result IS 'Of done rows: what the enrichment that closed them brought; null where it failed or expired';
 CREATE INDEX plan_rows_person ON enrichment.plan_rows (person_id, field);
 
