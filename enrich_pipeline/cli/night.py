@@ -35,22 +35,23 @@ def show_price(
         if counts:
             told = ", ".join(f"{name} {number:,}" for name, number in counts.items())
             out.print(f"  {title}: {told}", soft_wrap=True)
-    out.print(
-        terminal.table(
-            "At least / expected / at most",
-            ("provider", "persons", "calls", "credits", "USD"),
-            [
-                (
-                    each.provider,
-                    _range(each.persons, lambda n: f"{n:,}"),
-                    _range(each.calls, lambda n: f"{n:,}"),
-                    _range(each.credits_micro, lambda n: f"{n / MICRO:,.0f}"),
-                    _range(each.usd_micro, _usd),
-                )
-                for each in price.providers
-            ],
+    if price.providers:
+        out.print(
+            terminal.table(
+                "At least / expected / at most",
+                ("provider", "persons", "calls", "credits", "USD"),
+                [
+                    (
+                        each.provider,
+                        _range(each.persons, lambda n: f"{n:,}"),
+                        _range(each.calls, lambda n: f"{n:,}"),
+                        _range(each.credits_micro, lambda n: f"{n / MICRO:,.0f}"),
+                        _range(each.usd_micro, _usd),
+                    )
+                    for each in price.providers
+                ],
+            )
         )
-    )
     out.print(
         f"In all ${_range(price.usd_micro, _usd)}; "
         f"the budget of a night is ${_usd(price.night_budget_usd_micro)}"
