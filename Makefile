@@ -7,6 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.made-from-lock
 DEPLOY_STAMP := .venv/.holds-deploy-lock
 DBT_STAMP := .venv-dbt/.made-from-lock
+DLT_STAMP := .venv-dlt/.made-from-lock
 LOCK_OPTIONS := --quiet --no-strip-extras --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-annotate
 
@@ -55,7 +56,14 @@ campaign: setup $(if $(filter celery deploy,$(NAME)),$(DEPLOY_STAMP)) ## Put one
 	@$(BIN)/python -m enrich_pipeline_tests.campaigns $(NAME) \
 		$(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
 
-bench: setup ## Measure one promise about speed: NAME=marts|overlap|rates ARGS="--help"
+# One of the contenders that this pipeline is compared with.
+$(DLT_STAMP): requirements-dlt.lock | $(STAMP)
+	@test -x .venv-dlt/bin/python || { echo "Creating .venv-dlt"; $(BIN)/python -m venv .venv-dlt; }
+	@echo "Installing the packages of requirements-dlt.lock into .venv-dlt (a minute the first time)"
+	@.venv-dlt/bin/python -m pip install -qq --no-deps --require-hashes --only-binary :all: -r requirements-dlt.lock
+	@touch $@
+
+bench: setup $(if $(filter contenders,$(NAME)),$(DLT_STAMP)) ## Measure one promise about speed: NAME=contenders|marts|overlap|rates|scale ARGS="--help"
 	@$(BIN)/python -m enrich_pipeline_tests.bench $(NAME) $(ARGS)
 
 check: setup ## Lint, formatting, types, directions of imports
@@ -81,7 +89,9 @@ lock: setup ## Renew the lock files from what they are made of (UPGRADE=1: newes
 		-o requirements-deploy.lock pyproject.toml
 	@$(BIN)/pip-compile $(LOCK_OPTIONS) --pip-args '--only-binary :all:' $(if $(UPGRADE),--upgrade) \
 		-o requirements-dbt.lock dbt/requirements.in
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --pip-args '--only-binary :all:' $(if $(UPGRADE),--upgrade) \
+		-o requirements-dlt.lock enrich_pipeline_tests/bench/contending/requirements.in
 
-clean: ## Remove .venv, .venv-dbt and caches; data in .enrich stays
-	rm -rf .venv .venv-dbt dbt/target dbt/logs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove .venv, .venv-dbt, .venv-dlt and caches; data in .enrich stays
+	rm -rf .venv .venv-dbt .venv-dlt dbt/target dbt/logs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

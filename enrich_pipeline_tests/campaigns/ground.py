@@ -23,24 +23,30 @@ _MIGRATING = threading.Lock()
 
 
 class Ground:
-    """One server, one bench. `with Ground(people) as ground:`"""
+    """One server, one bench. `with Ground(people) as ground:`
 
-    def __init__(self, people: int) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="campaign-", dir=_fast_folder()))
+    `is_durable`: the server writes to a disk and waits for it, as one with data worth keeping does.
+    """
+
+    def __init__(self, people: int, *, is_durable: bool = False) -> None:
+        folder = tempfile.gettempdir() if is_durable else _fast_folder()
+        self.home = Path(tempfile.mkdtemp(prefix="campaign-", dir=folder))
         self._numbers = count(1)
         self._people = people
+        self._is_durable = is_durable
 
     def __enter__(self) -> "Ground":
         self.server = embedded.start(self.home / "db").set(database="postgres")
-        # What a killed process committed survives without it; only a power cut would not.
-        # And nobody writes for others: a commit that did not wait for that dies with the server.
-        self._administer(
-            "alter system set fsync = off",
-            "alter system set wal_writer_delay = '10s'",
-            "select pg_reload_conf()",
-        )
+        if not self._is_durable:
+            # What a killed process committed survives without it; only a power cut would not. And
+            # nobody writes for others: a commit that did not wait for that dies with the server.
+            self._administer(
+                "alter system set fsync = off",
+                "alter system set wal_writer_delay = '10s'",
+                "select pg_reload_conf()",
+            )
         self._administer(f"create database {_TEMPLATE}")
-        engine = connection.create_engine(self.server.set(database=_TEMPLATE))
+        engine = connection.create_engine(self.template)
         with _MIGRATING:
             migrate.upgrade(engine)
         engine.dispose()
@@ -67,6 +73,11 @@ class Ground:
             self.bench.lab(database, own, shares, environment, sandbox_options) as lab,
         ):
             yield lab
+
+    @property
+    def template(self) -> URL:
+        """The database that all are copies of; nobody may be connected to it when one is made."""
+        return self.server.set(database=_TEMPLATE)
 
     @contextmanager
     def database(self) -> Iterator[URL]:
