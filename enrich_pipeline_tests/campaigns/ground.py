@@ -43,6 +43,9 @@ class Ground:
             self._administer(
                 "alter system set fsync = off",
                 "alter system set wal_writer_delay = '10s'",
+                # Of a deadlock it tells who waited for whom, and with what; nobody here is real.
+                "alter system set log_error_verbosity = default",
+                "alter system set log_min_error_statement = error",
                 "select pg_reload_conf()",
             )
         self._administer(f"create database {_TEMPLATE}")

@@ -212,7 +212,7 @@ def _failure_of(act: Callable[[], None]) -> str | None:
     try:
         act()
     except Exception as problem:  # noqa: BLE001 - whatever it is, it is told
-        return f"{type(problem).__name__}: {str(problem).splitlines()[0][:200]}"
+        return f"{type(problem).__name__}: {' '.join(str(problem).split())[:600]}"
     return None
 
 
