@@ -59,8 +59,13 @@ def candidates(
     fields: Sequence[Field],
     after: tuple[int, int],
     limit: int,
+    earlier: frozenset[str] = frozenset(),
 ) -> list[tuple[int, int]]:
-    """(rank, person_id) of the next persons with an open field at `provider`, after a cursor."""
+    """(rank, person_id) of the next persons with an open field at `provider`, after a cursor.
+
+    With `earlier` only those who are not `engaged`: who works ahead looks again and again, and most
+    are.
+    """
     rows = conn.execute(
         text("""
             -- In the order of enrichments_open, from the cursor on: every page costs the same.
@@ -76,6 +81,12 @@ def candidates(
               AND e.field = ANY(cast(:fields AS text[]))
               AND (e.rank, e.person_id) > (:rank, :person_id)
               AND (e.not_before IS NULL OR e.not_before <= clock_timestamp())
+              AND (cardinality(cast(:earlier AS text[])) = 0 OR NOT EXISTS (
+                  SELECT FROM enrichment.enrichments AS live
+                  WHERE live.person_id = e.person_id
+                    AND live.state IN ('open', 'pending', 'in_doubt')
+                    AND (live.waterfall[live.position] = ANY(cast(:earlier AS text[]))
+                         OR array_position(live.waterfall, :provider) > live.position)))
             ORDER BY e.rank, e.person_id LIMIT :limit
         """),
         {
@@ -86,6 +97,7 @@ def candidates(
             "rank": after[0],
             "person_id": after[1],
             "limit": limit,
+            "earlier": sorted(earlier),
         },
     )
     return [(int(r.rank), int(r.person_id)) for r in rows]

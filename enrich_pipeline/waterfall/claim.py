@@ -110,6 +110,13 @@ def claim(
         return claimed
 
 
+def fills_a_call(ctx: Context, partition: Partition, provider: str, cursor: Cursor) -> bool:
+    """Whether as many persons are left for `cursor` as a call takes; locks nobody."""
+    full = ctx.maximum(provider)
+    with ctx.engine.connect() as conn:
+        return len(_page(conn, ctx, partition, provider, replace(cursor), full)) == full
+
+
 def _page(
     conn: Connection,
     ctx: Context,
@@ -119,7 +126,14 @@ def _page(
     limit: int,
 ) -> list[tuple[int, int]]:
     page = work.candidates(
-        conn, partition.day, partition.batch, provider, ctx.fields, cursor.after, limit
+        conn,
+        partition.day,
+        partition.batch,
+        provider,
+        ctx.fields,
+        cursor.after,
+        limit,
+        cursor.earlier,
     )
     if page:
         cursor.after = page[-1]

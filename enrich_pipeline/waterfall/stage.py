@@ -9,7 +9,7 @@ from threading import Event
 
 from enrich_pipeline.providers.protocol import Disposition
 from enrich_pipeline.store import breakers
-from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
+from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim, fills_a_call
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import LONGEST_WAIT_SECONDS, RATE_LIMITED
@@ -88,7 +88,9 @@ class Stage:
         """
         while not (over.is_set() or self._stop.is_set()):
             began, calls = time.monotonic(), self.summary.calls
-            self._send_all(Cursor(earlier=earlier), over, None)
+            cursor = Cursor(earlier=earlier)
+            if fills_a_call(self._ctx, self._partition, self._provider, cursor):
+                self._send_all(cursor, over, None)
             looked = time.monotonic() - began if self.summary.calls == calls else 0.0
             over.wait(max(_LOOK_EVERY_SECONDS, _PAUSES_PER_LOOK * looked))
 

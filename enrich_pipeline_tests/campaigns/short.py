@@ -1,7 +1,6 @@
 """The short form of a campaign: what the suite can afford of it.
 
-Not `dagster`, `celery` and `deploy`: real daemons look for work every 30 seconds, and so their
-short forms take minutes.
+Not `celery` and `deploy`, which need packages beyond those of the suite.
 """
 
 from importlib import import_module
