@@ -7,6 +7,7 @@ from datetime import date
 from sqlalchemy import Connection, text
 
 from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.store import work
 from enrich_pipeline.store.rows import as_json
 
 
@@ -32,6 +33,8 @@ def open_enrichments(
     closed by somebody else after it was planned is answered by that and costs nothing.
     """
     scope = {"day": day, "batch": batch, "run_id": run_id}
+    # Rows of many persons are changed at once: two who do that wait here, not for each other.
+    work.lock_waiting(conn, day, batch)
     blocked = conn.execute(
         text("""
             WITH closed AS (

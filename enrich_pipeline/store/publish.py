@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.store import coverage, marts
+from enrich_pipeline.store import coverage, locks, marts
 from enrich_pipeline.store.merge import remerge
 
 CHUNK: Final = 5_000
@@ -55,6 +55,8 @@ def publish(engine: Engine, policy: Policy, day: date, batch: int, now: datetime
         partition = {"day": other_day, "batch": other_batch}
         _publish_partition(engine, policy, partition, now, counts)
     with engine.begin() as conn:
+        # Nobody merges persons meanwhile: their enrichments would move under these statements.
+        locks.share(conn, locks.PERSONS)
         partitions = marts.take_dirty(conn, day, batch)
         dates = sorted({day, *(each for each, _ in partitions)})
         conn.execute(_ABSORB, {"dates": dates})
@@ -88,6 +90,7 @@ def _publish_partition(
     for contact_ids in _chunks(persons):
         with engine.begin() as conn:
             counts.changed += remerge(conn, policy, contact_ids, now)
+            conn.execute(_LOCK_PERSONS, {"contacts": contact_ids})
             closed = conn.execute(_CLOSE_ROWS, partition | {"contacts": contact_ids, "now": now})
             results = closed.scalars().all()
         counts.contacts += len(contact_ids)
@@ -181,6 +184,15 @@ _CHANGED: Final = text(
     order by min(contact_id)
     """.replace("<closable>", _CLOSABLE.replace("<only these>", ""))
 )
+
+# Whoever opens a partition changes rows of many persons at once too.
+_LOCK_PERSONS: Final = text("""
+    select count(*) from (
+        select from enrichment.persons where person_id in (
+            select person_id from enrichment.contacts
+            where contact_id = any(cast(:contacts as text[])))
+        order by person_id for no key update) as locked
+""")
 
 _CLOSE_ROWS: Final = text(
     """

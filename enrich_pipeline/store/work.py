@@ -118,6 +118,23 @@ def lock_persons(conn: Connection, person_ids: Sequence[int], *, wait: bool) -> 
     return frozenset(int(r.person_id) for r in rows)
 
 
+def lock_waiting(conn: Connection, day: date, batch: int) -> None:
+    """Locks, as `lock_persons` does, everybody with a waiting row or open work in a partition."""
+    conn.execute(
+        text("""
+            SELECT count(*) FROM (
+                SELECT FROM enrichment.persons WHERE person_id IN (
+                    SELECT person_id FROM enrichment.plan_rows
+                    WHERE partition_date = :day AND batch = :batch AND state = 'waiting'
+                    UNION
+                    SELECT person_id FROM enrichment.enrichments
+                    WHERE partition_date = :day AND batch = :batch AND state = 'open')
+                ORDER BY person_id FOR NO KEY UPDATE) AS locked
+        """),
+        {"day": day, "batch": batch},
+    )
+
+
 def open_fields(
     conn: Connection, provider: str, fields: Sequence[Field], person_ids: Sequence[int]
 ) -> list[OpenField]:

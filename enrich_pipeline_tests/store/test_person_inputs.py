@@ -1,13 +1,13 @@
 """Rules of what may be sent of a person when several processes work it out at once."""
 
 import threading
-import time
 
 from sqlalchemy import Engine, text
 
 from enrich_pipeline.store import decisions
 from enrich_pipeline.store.person_inputs import refresh_inputs
 from enrich_pipeline_tests.store import rows
+from enrich_pipeline_tests.store.waits import until_somebody_waits
 
 
 def test_a_settlement_that_began_before_does_not_undo_a_suppression(engine: Engine) -> None:
@@ -25,13 +25,7 @@ def test_a_settlement_that_began_before_does_not_undo_a_suppression(engine: Engi
         decisions.suppress(conn, [("contact", "c1")], "asked for")
         refresh_inputs(conn, [1])
         settling.start()
-        waits = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
-        with engine.connect() as looking:
-            deadline = time.monotonic() + 10
-            while not looking.execute(waits).scalar_one():
-                assert time.monotonic() < deadline
-                looking.rollback()
-                time.sleep(0.01)
+        until_somebody_waits(engine)
     settling.join()
     with engine.connect() as conn:
         blocked = text("select is_blocked from enrichment.person_inputs where person_id = 1")

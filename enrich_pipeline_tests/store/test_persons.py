@@ -1,6 +1,5 @@
 """Persons that last: joined, merged, parted, and what may be sent of each."""
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -12,24 +11,11 @@ from sqlalchemy import Engine, text
 from enrich_pipeline.intake import source, sync_source
 from enrich_pipeline.store import person_merges, persons, work
 from enrich_pipeline_tests.store import rows
+from enrich_pipeline_tests.store.waits import until_somebody_waits
 from enrich_pipeline_tests.support.contacts import NOW, policy, put_contacts, rows_of
 
 DAY = date(2026, 9, 20)
 LANCE = "6f1c2d3e-4a5b-4c6d-8e7f-9a0b1c2d3e4f"
-
-
-def await_waiting(engine: Engine) -> None:
-    """Until somebody waits for a lock."""
-    waits = text(
-        "select count(*) from pg_stat_activity "
-        "where datname = current_database() and wait_event_type = 'Lock'"
-    )
-    deadline = time.monotonic() + 10
-    with engine.connect() as conn:
-        while not conn.execute(waits).scalar_one():
-            assert time.monotonic() < deadline
-            conn.rollback()
-            time.sleep(0.01)
 
 
 def add(engine: Engine, *contacts: dict[str, Any]) -> None:
@@ -287,7 +273,7 @@ def test_a_merge_touches_nothing_before_it_holds_all_persons_concerned(engine: E
         with engine.begin() as settling:
             work.lock_persons(settling, [young, person_of(engine, "5")], wait=True)
             loading = pool.submit(add, engine, joins)
-            await_waiting(engine)
+            until_somebody_waits(engine)
             settling.execute(text("update enrichment.charge_lines set external_id = 'known'"))
         loading.result()
     assert one_person(engine, "4", "5")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -9,6 +10,10 @@ from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.store import opening, statistics, work
+from enrich_pipeline.store.person_inputs import refresh_inputs
+
+from . import rows
+from .waits import until_somebody_waits
 
 DAY = date(2026, 11, 21)
 PERSONS = 8_000
@@ -74,3 +79,37 @@ def test_what_was_opened_under_another_number_of_batches_goes_on(night: Connecti
         night.execute(text(statement), {"day": tomorrow})
     assert open_batch(night, 2, tomorrow).opened == 0
     assert list(pages(night, 2, 10, tomorrow)) == [[2]]
+
+
+def test_opening_touches_nothing_of_anybody_before_it_holds_all(engine: Engine) -> None:
+    """Else it and a settlement of some of the same persons come to wait for each other."""
+    with engine.begin() as conn:
+        for number in (1, 2):
+            rows.person(conn, number)
+            rows.contact(conn, f"c{number}", number, do_not_enrich=True)
+        refresh_inputs(conn, [1, 2])
+        for statement in (
+            "insert into enrichment.plan_nights (partition_date, as_of, contacts_cap, batches) "
+            "values (:day, now(), 2, 1)",
+            "insert into enrichment.plan_rows "
+            "(partition_date, contact_id, person_id, field, reason, rank, batch) "
+            "select :day, 'c' || n, n, 'phone', 'missing', n, 0 from generate_series(1, 2) as n",
+            "insert into enrichment.enrichments "
+            "(person_id, field, cycle, waterfall, next_provider, partition_date, batch) "
+            "select n, 'phone', 1, '{prospeo}', 'prospeo', :day, 0 from generate_series(1, 2) as n",
+        ):
+            conn.execute(text(statement), {"day": DAY})
+    touch = text("update enrichment.enrichments set wait_reason = 'seen' where person_id = :person")
+
+    def open_all() -> opening.Opened:
+        with engine.begin() as conn:
+            return open_batch(conn, 0)
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as settling:
+            work.lock_persons(settling, [2], wait=True)
+            settling.execute(touch, {"person": 2})
+            opened = pool.submit(open_all)
+            until_somebody_waits(engine)
+            settling.execute(touch, {"person": 1})
+        assert opened.result().blocked == 2
