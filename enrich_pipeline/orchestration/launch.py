@@ -27,13 +27,20 @@ from enrich_pipeline.orchestration import build, jobs, liveness, outcomes, parti
 from enrich_pipeline.orchestration.instance import open_instance
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_FOR_EVERY_RUN = (
+    build.__name__,
+    # What Dagster would import in every process anew, by name or on first use.
+    "dagster_postgres",
+    "dagster._core.execution.execute_in_process",
+    "dagster._core.storage.local_compute_log_manager",
+)
 _STOP_WITHIN_SECONDS = 240.0
 """Longer than any exchange of the defaults: what is in flight is finished, not cut off."""
 
 
 def warm_up() -> None:
     """Start the process that batches are forked from; it imports while the caller goes on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([build.__name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_FOR_EVERY_RUN))
     forkserver.ensure_running()
 
 
