@@ -43,9 +43,12 @@ class CallEntries:
 def open_accounts(conn: Connection, provider: str) -> None:
     """Creates the provider's accounts where they do not exist."""
     conn.execute(
+        # An insert that meets a conflict uses up a number all the same, and every claim looks here.
         text("""
             INSERT INTO enrichment.accounts (provider, kind)
             SELECT :provider, kind FROM unnest(cast(:kinds AS text[])) AS kind
+            WHERE NOT EXISTS (
+                SELECT FROM enrichment.accounts AS a WHERE (a.provider, a.kind) = (:provider, kind))
             ON CONFLICT (provider, kind) DO NOTHING
         """),
         {"provider": provider, "kinds": [a.value for a in Account]},
