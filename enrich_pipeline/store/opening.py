@@ -35,6 +35,9 @@ def open_enrichments(
     scope = {"day": day, "batch": batch, "run_id": run_id}
     # Rows of many persons are changed at once: two who do that wait here, not for each other.
     work.lock_waiting(conn, day, batch)
+    # Each row is looked up by person. On a first night the planner knows of empty tables only, and
+    # would read through what other batches have filled them with meanwhile, once for every row.
+    conn.execute(text("SET LOCAL enable_seqscan = off"))
     blocked = conn.execute(
         text("""
             WITH closed AS (

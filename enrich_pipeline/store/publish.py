@@ -46,7 +46,7 @@ def publish(engine: Engine, policy: Policy, day: date, batch: int, now: datetime
     still have open work: then a run of their own will come.
 
     Safe at any time and from several processes: persons are taken in chunks of some thousand
-    contacts, each in a transaction of its own that also closes their planned rows.
+    contacts, each merged in a transaction of its own before another closes its planned rows.
     """
     counts = _Counts()
     with engine.connect() as conn:
@@ -90,6 +90,8 @@ def _publish_partition(
     for contact_ids in _chunks(persons):
         with engine.begin() as conn:
             counts.changed += remerge(conn, policy, contact_ids, now)
+        # On its own: settlements lock persons first, and what a merge marks for the marts later.
+        with engine.begin() as conn:
             conn.execute(_LOCK_PERSONS, {"contacts": contact_ids})
             closed = conn.execute(_CLOSE_ROWS, partition | {"contacts": contact_ids, "now": now})
             results = closed.scalars().all()
