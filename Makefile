@@ -44,7 +44,7 @@ $(DBT_STAMP): requirements-dbt.lock | $(STAMP)
 	@touch $@
 
 test: check $(DBT_STAMP) ## Check, then run the tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # What the image holds beyond: the executors' packages. The lock has the same versions, so that it only adds.
 $(DEPLOY_STAMP): requirements-deploy.lock | $(STAMP)
