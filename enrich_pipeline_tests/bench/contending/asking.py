@@ -43,6 +43,16 @@ class Night:
     def here(cls) -> "Night":
         return cls(**json.loads(Path("night.json").read_text()))
 
+    def sent(self, provider: str, request: "Request") -> dict[str, Any]:
+        """A request to a provider, as httpx takes it."""
+        return {
+            "method": request.method,
+            "url": self.addresses[provider] + request.path,
+            "json": request.body,
+            "params": request.query,
+            "headers": self.headers[provider],
+        }
+
     @property
     def query(self) -> str:
         return f"select * from crm.contacts order by contact_id limit {self.contacts}"  # noqa: S608

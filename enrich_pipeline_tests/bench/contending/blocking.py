@@ -82,11 +82,5 @@ def ask(
 
 
 def _reply(night: Night, http: httpx.Client, provider: str, request: Request) -> Any:
-    response = http.request(
-        request.method,
-        night.addresses[provider] + request.path,
-        json=request.body,
-        params=request.query,
-        headers=night.headers[provider],
-    )
+    response = http.request(**night.sent(provider, request))
     return response.raise_for_status().json()

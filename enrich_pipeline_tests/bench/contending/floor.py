@@ -94,13 +94,7 @@ async def _ask(night: Night, http: httpx.AsyncClient, mailbox: Mailbox, call: Ca
 
 
 async def _reply(night: Night, http: httpx.AsyncClient, provider: str, request: Request) -> Any:
-    response = await http.request(
-        request.method,
-        night.addresses[provider] + request.path,
-        json=request.body,
-        params=request.query,
-        headers=night.headers[provider],
-    )
+    response = await http.request(**night.sent(provider, request))
     return response.raise_for_status().json()
 
 
