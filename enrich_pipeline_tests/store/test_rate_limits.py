@@ -186,8 +186,14 @@ class Runs:
             return slots.share(conn, "pronto", self.key(name), wanted, limit)
 
     def die(self, name: str) -> None:
-        self._alive[name].invalidate()
-        self._alive.pop(name).close()
+        """Returns when the server has noticed, which it does later than the client hangs up."""
+        run = self._alive.pop(name)
+        pid = run.execute(text("select pg_backend_pid()")).scalar_one()
+        with self._engine.begin() as conn:
+            ended = "select pg_terminate_backend(:pid, 10000)"
+            assert conn.execute(text(ended), {"pid": pid}).scalar_one()
+        run.invalidate()
+        run.close()
 
     @staticmethod
     def key(name: str) -> int:
