@@ -12,7 +12,7 @@ from enrich_pipeline.providers.protocol import Item, Verdict
 from enrich_pipeline.store.calls import StoredLine
 from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
-from enrich_pipeline.store.work import expire_blocked, known_persons
+from enrich_pipeline.store.work import expire_unwanted, known_persons
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,7 @@ def reopen(conn: Connection, enrichment_ids: Sequence[int], reason: str) -> None
         """),
         {"ids": sorted(enrichment_ids), "reason": reason},
     )
-    expire_blocked(conn, enrichment_ids)
+    expire_unwanted(conn, enrichment_ids)
 
 
 def doubt(conn: Connection, enrichment_ids: Sequence[int]) -> None:

@@ -387,23 +387,28 @@ def to_next(conn: Connection, enrichment_ids: Sequence[int]) -> None:
         """),  # noqa: S608  (a fragment of our own)
         {"ids": sorted(enrichment_ids)},
     )
-    expire_blocked(conn, enrichment_ids)
+    expire_unwanted(conn, enrichment_ids)
 
 
-def expire_blocked(conn: Connection, enrichment_ids: Sequence[int]) -> None:
+def expire_unwanted(conn: Connection, enrichment_ids: Sequence[int]) -> None:
     """Closes those of these enrichments whose person was blocked while they were in flight.
 
-    Their plan rows are closed already, so that no later stage would ever come upon them.
+    Those too for which no row waits any more: no later stage would come upon them, and their night
+    would never end. Rows are closed when a person is blocked, for good if only for an hour.
     """
     conn.execute(
         text("""
             UPDATE enrichment.enrichments AS e SET state = 'expired', next_provider = NULL,
                 wait_reason = NULL, closed_at = clock_timestamp()
+            FROM enrichment.persons AS p
             WHERE e.enrichment_id = ANY(cast(:ids AS bigint[])) AND e.state = 'open'
-              AND EXISTS (SELECT 1 FROM enrichment.persons AS p
-                          JOIN enrichment.person_inputs AS i
-                            ON i.person_id = coalesce(p.merged_into, p.person_id)
-                          WHERE p.person_id = e.person_id AND i.is_blocked)
+              AND p.person_id = e.person_id
+              AND (EXISTS (SELECT 1 FROM enrichment.person_inputs AS i
+                           WHERE i.person_id = coalesce(p.merged_into, p.person_id)
+                             AND i.is_blocked)
+                   OR NOT EXISTS (SELECT 1 FROM enrichment.plan_rows AS r
+                                  WHERE r.person_id = ANY(ARRAY[p.person_id, p.merged_into])
+                                    AND r.field = e.field AND r.state = 'waiting'))
         """),
         {"ids": sorted(enrichment_ids)},
     )

@@ -11,6 +11,7 @@ from ..support.lab import contact, contacts, only
 from .conftest import Open
 
 LATER = "2026-02-01T00:00:00Z"
+STILL_LATER = "2026-02-01T01:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,30 @@ def test_who_is_suppressed_after_the_plan_is_blocked_with_the_reason(open_lab: O
     assert stages["reuse"].skipped == {"suppressed": 1}
     assert lab.sandbox.meter()["prospeo"]["records"] == 2
     assert lab.sql("select provider, reason from enrichment.skips") == [("*", "do_not_enrich")]
+
+
+def test_whose_rows_were_closed_while_blocked_is_not_left_open(open_lab: Open) -> None:
+    """Crash campaign, seed 5342: blocked for a moment, and in that moment rows were closed."""
+    lab = open_lab(
+        {
+            **only({"work_email": ["pronto", "agntdata"]}),
+            "providers": {"pronto": {"await_seconds": 0.05}},
+        },
+        {"pronto.email": 0.0},
+    )
+    slow = {"provider": "pronto", "kind": "late_webhook", "seconds": 1.5, "probability": 1}
+    lab.sandbox.faults(slow)
+    lab.load(contacts(range(2)))
+    lab.plan()
+    lab.drain()
+    assert lab.one("select count(*) from enrichment.enrichments where state = 'pending'") == 2
+    lab.load([contact(n, updated_at=LATER, do_not_enrich="true") for n in range(2)])
+    assert lab.drain()["reuse"].skipped == {"suppressed": 2}
+    lab.load([contact(n, updated_at=STILL_LATER, do_not_enrich="false") for n in range(2)])
+    lab.sandbox.wait_for_deliveries()
+    lab.drain()
+    assert lab.sql("select distinct state from enrichment.enrichments") == [("expired",)]
+    assert lab.sandbox.requests()["agntdata"]["count"] == 0
 
 
 def test_consent_withdrawn_after_the_plan_skips_the_provider_with_the_reason(
