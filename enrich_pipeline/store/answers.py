@@ -333,10 +333,18 @@ def remember_own_knowledge(conn: Connection, call_id: int) -> None:
     """
     conn.execute(
         text("""
-            WITH told AS (
+            WITH asked AS MATERIALIZED (
+                SELECT l.line_id, l.provider, coalesce(m.merged_into, m.person_id) AS person_id
+                FROM enrichment.charge_lines AS l JOIN enrichment.persons AS m USING (person_id)
+                WHERE l.call_id = :call_id
+            ), told AS (
+                -- By line: observations have no index by call, and are the largest table of all.
                 SELECT o.person_id,
                     array_agg(DISTINCT enrichment.identity_hash(k.kind, k.value)) AS hashes
-                FROM enrichment.observations AS o
+                FROM asked
+                CROSS JOIN LATERAL (
+                    SELECT * FROM enrichment.observations AS o
+                    WHERE o.line_id = asked.line_id OFFSET 0) AS o
                 CROSS JOIN LATERAL (VALUES
                     (CASE o.attribute WHEN 'work_email' THEN 'email'
                      WHEN 'linkedin_url' THEN 'linkedin'
@@ -344,26 +352,23 @@ def remember_own_knowledge(conn: Connection, call_id: int) -> None:
                      CASE o.attribute WHEN 'linkedin_url'
                      THEN regexp_replace(o.value, '^https://www\\.linkedin\\.com/in/', '')
                      ELSE o.value END)) AS k(kind, value)
-                WHERE o.call_id = :call_id AND k.kind IS NOT NULL AND o.value IS NOT NULL
+                WHERE k.kind IS NOT NULL AND o.value IS NOT NULL
                 GROUP BY o.person_id
                 UNION ALL
-                SELECT p.person_id,
-                    ARRAY[enrichment.identity_hash(p.provider || '_id', p.external_id)]
-                FROM enrichment.provider_identities AS p
-                JOIN enrichment.calls AS c ON c.provider = p.provider AND c.call_id = :call_id
-                WHERE p.person_id IN (SELECT coalesce(m.merged_into, m.person_id)
-                                      FROM enrichment.charge_lines AS l
-                                      JOIN enrichment.persons AS m USING (person_id)
-                                      WHERE l.call_id = :call_id)
+                SELECT a.person_id,
+                    ARRAY[enrichment.identity_hash(a.provider || '_id', i.external_id)]
+                FROM (SELECT DISTINCT person_id, provider FROM asked) AS a
+                CROSS JOIN LATERAL (
+                    SELECT external_id FROM enrichment.provider_identities AS i
+                    WHERE (i.person_id, i.provider) = (a.person_id, a.provider) LIMIT 1) AS i
             ), gathered AS (
                 SELECT person_id, array_agg(h) AS hashes FROM told, unnest(told.hashes) AS h
                 GROUP BY person_id
             )
             UPDATE enrichment.charge_lines AS l SET sent_identity = array(
                 SELECT DISTINCT h FROM unnest(l.sent_identity || g.hashes) AS h ORDER BY h)
-            FROM gathered AS g, enrichment.persons AS m
-            WHERE l.call_id = :call_id AND m.person_id = l.person_id
-              AND g.person_id = coalesce(m.merged_into, m.person_id)
+            FROM asked JOIN gathered AS g USING (person_id)
+            WHERE l.line_id = asked.line_id AND NOT g.hashes <@ l.sent_identity
         """),
         {"call_id": call_id},
     )

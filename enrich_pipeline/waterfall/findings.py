@@ -13,9 +13,11 @@ from enrich_pipeline.domain.enrichment import Attribute
 from enrich_pipeline.providers.protocol import (
     MATCHED_NO_DATA,
     Answer,
+    Datapoint,
     Disposition,
     FoundValue,
     Item,
+    PersonInputs,
     Reply,
     Verdict,
 )
@@ -67,6 +69,23 @@ def judged(
             if place not in answered
         )
     return findings
+
+
+def is_news(known: PersonInputs, values: Sequence[FoundValue]) -> bool:
+    """Whether values may change what is known of a person, and sent to providers."""
+    told: dict[Attribute, set[str]] = {}
+    for value in values:
+        told.setdefault(value.attribute, set()).add(value.value)
+    expected = {
+        Attribute.WORK_EMAIL: known.get(Datapoint.EMAIL),
+        Attribute.LINKEDIN_URL: known.linkedin_url,
+        Attribute.COMPANY_DOMAIN: known.get(Datapoint.COMPANY_DOMAIN),
+        Attribute.COMPANY_NAME: known.get(Datapoint.COMPANY_NAME),
+    }
+    company = {Attribute.COMPANY_DOMAIN, Attribute.COMPANY_NAME}
+    # Name and domain of a company are taken from one reply: half of them is news as well.
+    concerned = (told.keys() & expected.keys()) | (company if company & told.keys() else set())
+    return any(told.get(attribute, set()) != {expected[attribute]} for attribute in concerned)
 
 
 def _judge(

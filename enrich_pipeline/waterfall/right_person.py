@@ -11,7 +11,7 @@ from enrich_pipeline.providers.protocol import Datapoint, PersonInputs, Subject
 
 def contradiction(sent: PersonInputs, subject: Subject, provider: str) -> str | None:
     """Why `subject` cannot be the person that was sent to `provider`, or None."""
-    own_id = sent.datapoints.get(_ID_OF[provider]) if provider in _ID_OF else None
+    own_id = sent.datapoints.get(ID_OF[provider]) if provider in ID_OF else None
     if own_id and subject.provider_id and own_id != subject.provider_id:
         return "provider_id"
     linkedin = sent.get(Datapoint.LINKEDIN)
@@ -22,11 +22,12 @@ def contradiction(sent: PersonInputs, subject: Subject, provider: str) -> str | 
     return None
 
 
-_ID_OF = {
+ID_OF = {
     "lance": Datapoint.LANCE_ID,
     "prospeo": Datapoint.PROSPEO_ID,
     "apollo": Datapoint.APOLLO_ID,
 }
+"""Under which datapoint a provider's own id of a person is known, where it has one."""
 
 
 def _name_sent(sent: PersonInputs) -> NameParts:

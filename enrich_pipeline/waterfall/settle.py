@@ -15,7 +15,6 @@ from enrich_pipeline.domain.credit import usd_micro
 from enrich_pipeline.domain.enrichment import (
     ATTRIBUTES,
     FIELD_OF,
-    Attribute,
     Field,
     Outcome,
     ValueStatus,
@@ -31,8 +30,8 @@ from enrich_pipeline.store import answers, breakers, calls, persons, work
 from enrich_pipeline.waterfall import costs, findings, pauses
 from enrich_pipeline.waterfall.booking import REREAD, change, post_lines
 from enrich_pipeline.waterfall.context import Context, database_now
-from enrich_pipeline.waterfall.findings import Finding
-from enrich_pipeline.waterfall.right_person import contradiction
+from enrich_pipeline.waterfall.findings import Finding, is_news
+from enrich_pipeline.waterfall.right_person import ID_OF, contradiction
 from enrich_pipeline.waterfall.unanswered import doubt, reject_record, release
 
 
@@ -151,7 +150,7 @@ def _apply(
     provider_ids = _provider_ids(stored, reply)
     answers.write_provider_ids(conn, stored.provider, provider_ids)
     answers.remember_own_knowledge(conn, stored.call_id)
-    _refresh_inputs(conn, found, provider_ids)
+    _refresh_inputs(conn, stored.provider, found, provider_ids)
     _advance(conn, ctx, stored, found, results, now, outcome)
     booked = post_lines(conn, stored, settlement, results, unassigned, source)
     outcome.posted_micro += sum(shares) + unassigned
@@ -224,15 +223,29 @@ def _provider_ids(stored: calls.StoredCall, reply: Reply) -> dict[int, str]:
 
 
 def _refresh_inputs(
-    conn: Connection, findings: Sequence[Finding], provider_ids: Mapping[int, str]
+    conn: Connection, provider: str, findings: Sequence[Finding], provider_ids: Mapping[int, str]
 ) -> None:
-    """What was just learnt may make the person eligible further down the waterfall."""
-    telling = {Attribute.WORK_EMAIL, Attribute.LINKEDIN_URL, Attribute.COMPANY_DOMAIN}
-    learnt = {
+    """What was just learnt may make the person eligible further down the waterfall.
+
+    Mostly a provider confirms what was known, which changes nothing.
+    """
+    told = {f.line.person_id for f in findings if not f.rejected and f.values} | set(provider_ids)
+    known = work.known_persons(conn, sorted(told)) if told else {}
+    # Whoever was merged away meanwhile is not among the known.
+    learnt = told - set(known)
+    learnt |= {
         f.line.person_id
         for f in findings
-        if not f.rejected and any(v.attribute in telling for v in f.values)
-    } | set(provider_ids)
+        if f.line.person_id in known
+        and not f.rejected
+        and is_news(known[f.line.person_id].inputs, f.values)
+    }
+    own_id = ID_OF.get(provider)
+    learnt |= {
+        person
+        for person, external_id in provider_ids.items()
+        if own_id is None or (person in known and known[person].inputs.get(own_id) != external_id)
+    }
     if learnt:
         persons.refresh_inputs(conn, sorted(learnt))
 

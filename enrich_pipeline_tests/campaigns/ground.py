@@ -44,7 +44,7 @@ class Ground:
                 "alter system set fsync = off",
                 "alter system set wal_writer_delay = '10s'",
                 # Of a deadlock it tells who waited for whom, and with what; nobody here is real.
-                "alter system set log_error_verbosity = default",
+                "alter system set log_error_verbosity = 'default'",
                 "alter system set log_min_error_statement = error",
                 "select pg_reload_conf()",
             )

@@ -1,5 +1,6 @@
-"""Attempts are the largest table of a night's own: no step of a call may read all of them."""
+"""Attempts and observations are the largest tables: no step of a call may read all of them."""
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -8,21 +9,28 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from enrich_pipeline.domain.enrichment import Field
-from enrich_pipeline.store import answers, opening, work
+from enrich_pipeline.store import answers, opening, person_inputs, work
 
 _WATERFALLS = {Field.PHONE: ("prospeo",)}
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("table", "step"),
     [
-        lambda conn: answers.attempts_of(conn, 1),
-        lambda conn: work.to_next(conn, [1]),
-        lambda conn: opening.open_enrichments(conn, date(2026, 9, 20), 0, _WATERFALLS, "run"),
+        ("attempts", lambda conn: answers.attempts_of(conn, 1)),
+        ("attempts", lambda conn: work.to_next(conn, [1])),
+        (
+            "attempts",
+            lambda conn: opening.open_enrichments(conn, date(2026, 9, 20), 0, _WATERFALLS, "run"),
+        ),
+        ("observations", lambda conn: answers.remember_own_knowledge(conn, 1)),
+        ("observations", lambda conn: person_inputs.refresh_inputs(conn, [1])),
     ],
-    ids=["settling", "moving on", "opening"],
+    ids=["settling", "moving on", "opening", "remembering", "what is known"],
 )
-def test_attempts_are_found_by_index(engine: Engine, step: Callable[[Connection], object]) -> None:
+def test_rows_are_found_by_index(
+    engine: Engine, table: str, step: Callable[[Connection], object]
+) -> None:
     executed: list[tuple[str, Any]] = []
 
     def note(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -40,5 +48,9 @@ def test_attempts_are_found_by_index(engine: Engine, step: Callable[[Connection]
             for statement, parameters in executed
             for (line,) in conn.exec_driver_sql(f"explain {statement}", parameters)
         ]
-    assert any("attempts" in line for line in plans)
-    assert [line for line in plans if "Seq Scan on attempts" in line] == []
+    assert any(table in line for line in plans)
+    assert [line for line in plans if f"Seq Scan on {table}" in line] == []
+    # Nor all of an index: below each of its scans stands what it looks for.
+    scans = [n for n, line in enumerate(plans) if re.search(rf"Index.* on {table}\b", line)]
+    assert scans
+    assert [plans[n] for n in scans if "Index Cond" not in plans[n + 1]] == []

@@ -1,5 +1,6 @@
 """A whole night over all five providers: the ledger is the meter."""
 
+from enrich_pipeline.store import person_inputs
 from enrich_pipeline.waterfall.engine import Partition
 
 from ..support.lab import Lab, contacts
@@ -82,3 +83,20 @@ def test_every_attempt_of_a_night_has_its_call_its_times_and_its_outcome(open_la
         "select state, items is null, request_body is null from enrichment.calls group by 1, 2, 3"
     ) == [("settled", True, True)]
     lab.assert_exact()
+
+
+def test_after_a_night_what_may_be_sent_of_everybody_is_what_can_be_worked_out(
+    open_lab: Open,
+) -> None:
+    """Settlements work it out only of whom they learnt something new."""
+    lab = open_lab(shares=USUAL)
+    lab.load(contacts(range(60), personal_email_consent="true", company_domain="", email=""))
+    lab.load(contacts(range(60, 120), linkedin_url=""))
+    before = lab.sql("select * from enrichment.person_inputs order by person_id")
+    lab.plan()
+    lab.drain()
+    after = lab.sql("select * from enrichment.person_inputs order by person_id")
+    assert after != before
+    with lab.engine.begin() as conn:
+        person_inputs.refresh_inputs(conn, [row[0] for row in after])
+    assert lab.sql("select * from enrichment.person_inputs order by person_id") == after

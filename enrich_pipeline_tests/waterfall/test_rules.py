@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from enrich_pipeline.domain.batching import call_sizes
 from enrich_pipeline.domain.chain import op_chain, op_names
 from enrich_pipeline.domain.credit import divide, usd_micro
-from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.domain.enrichment import Attribute, Field, ValueStatus
 from enrich_pipeline.domain.policy import ReusePolicy
 from enrich_pipeline.domain.posting import (
     SIDES,
@@ -23,11 +23,61 @@ from enrich_pipeline.domain.posting import (
     budget_move,
     entries,
 )
-from enrich_pipeline.providers.protocol import Datapoint, Offer, PersonInputs, Verdict
+from enrich_pipeline.providers.protocol import (
+    Datapoint,
+    FoundValue,
+    Offer,
+    PersonInputs,
+    Verdict,
+)
 from enrich_pipeline.store.work import KnownPerson, Memory, OpenField
 from enrich_pipeline.waterfall.decide import MAX_FAILURES, Decision, Situation, decide
+from enrich_pipeline.waterfall.findings import is_news
 
 from ..support.contacts import policy
+
+# ---------------------------------------------------------------------------------- news
+
+KNOWN = PersonInputs(
+    1,
+    {
+        Datapoint.EMAIL: "jane@acme.com",
+        Datapoint.LINKEDIN: "jane",
+        Datapoint.COMPANY_NAME: "Acme",
+        Datapoint.COMPANY_DOMAIN: "acme.com",
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, False),
+        ({Attribute.PHONE: "+493012345"}, False),
+        ({Attribute.WORK_EMAIL: "jane@acme.com"}, False),
+        ({Attribute.WORK_EMAIL: "jane@other.com"}, True),
+        ({Attribute.LINKEDIN_URL: "https://www.linkedin.com/in/jane"}, False),
+        ({Attribute.LINKEDIN_URL: "https://www.linkedin.com/in/jane-2"}, True),
+        ({Attribute.COMPANY_NAME: "Acme", Attribute.COMPANY_DOMAIN: "acme.com"}, False),
+        ({Attribute.COMPANY_NAME: "ACME", Attribute.COMPANY_DOMAIN: "acme.com"}, True),
+        ({Attribute.COMPANY_DOMAIN: "acme.com"}, True),
+        ({Attribute.COMPANY_NAME: "Acme"}, True),
+    ],
+)
+def test_only_what_differs_from_what_is_known_is_news(
+    told: dict[Attribute, str], expected: bool
+) -> None:
+    values = [FoundValue(a, value, ValueStatus.UNVERIFIED) for a, value in told.items()]
+    assert is_news(KNOWN, values) is expected
+
+
+def test_two_values_of_one_kind_are_news() -> None:
+    values = [
+        FoundValue(Attribute.WORK_EMAIL, value, ValueStatus.VERIFIED)
+        for value in ("jane@acme.com", "jane@other.com")
+    ]
+    assert is_news(KNOWN, values)
+
 
 # ---------------------------------------------------------------------------------- chain
 
