@@ -40,6 +40,8 @@ class Observed:
 
 def write_lines(conn: Connection, results: Sequence[LineResult]) -> None:
     """Moves charge lines out of `held`, `in_doubt` or `written_off`, each at most once."""
+    if not results:
+        return
     moved = conn.execute(
         text("""
             UPDATE enrichment.charge_lines AS l SET state = r.after, cost_micro = r.cost_micro,
@@ -221,6 +223,8 @@ def note_requested(conn: Connection, call_id: int) -> None:
 
 def finish_found(conn: Connection, enrichment_ids: Sequence[int]) -> None:
     """Closes enrichments that got an accepted answer."""
+    if not enrichment_ids:
+        return
     conn.execute(
         text(f"""
             UPDATE enrichment.enrichments AS e SET state = 'finished', result = 'found',
@@ -248,6 +252,8 @@ def booked_micro(conn: Connection, call_id: int) -> int:
 
 def reopen(conn: Connection, enrichment_ids: Sequence[int], reason: str) -> None:
     """Puts enrichments back to where they stood: nothing was bought."""
+    if not enrichment_ids:
+        return
     conn.execute(
         text("""
             UPDATE enrichment.enrichments SET state = 'open', wait_reason = :reason

@@ -341,6 +341,8 @@ def move_person_budgets(conn: Connection, changes: Sequence[LineChange]) -> None
             case _:
                 pass
         moves[change.person_id] = [held, in_doubt, spent, overage]
+    if not moves:
+        return
     conn.execute(
         text("""
             UPDATE enrichment.person_budgets AS b SET held = greatest(0, b.held + m.held),

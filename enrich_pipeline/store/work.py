@@ -364,6 +364,8 @@ def to_next(conn: Connection, enrichment_ids: Sequence[int]) -> None:
     Closed without an accepted answer, an enrichment is still `found` when a provider reported a
     value that remains a candidate.
     """
+    if not enrichment_ids:
+        return
     conn.execute(
         text(f"""
             UPDATE enrichment.enrichments AS e SET

@@ -149,7 +149,8 @@ def _apply(
     )
     provider_ids = _provider_ids(stored, reply)
     answers.write_provider_ids(conn, stored.provider, provider_ids)
-    answers.remember_own_knowledge(conn, stored.call_id)
+    if found or provider_ids:
+        answers.remember_own_knowledge(conn, stored.call_id)
     _refresh_inputs(conn, stored.provider, found, provider_ids)
     _advance(conn, ctx, stored, found, results, now, outcome)
     booked = post_lines(conn, stored, settlement, results, unassigned, source)
@@ -260,6 +261,8 @@ def _advance(
     outcome: Settled,
 ) -> None:
     """Writes the attempts' outcomes; accepted fields are finished, the others move on."""
+    if not findings:
+        return
     by_line = {f.line.line_id: f for f in findings}
     cost_of = {r.change.line_id: r.change for r in results}
     paid: set[int] = set()

@@ -22,8 +22,8 @@ from enrich_pipeline.waterfall.turns import Turns
 _LISTEN_SECONDS = 0.25
 _AFTER_FAILURE_SECONDS = 1.0
 _LOOK_EVERY_SECONDS = 1.0
-_PAUSES_PER_LOOK = 10
-"""In vain, looking for whom earlier stages have passed on takes a tenth of the time at most."""
+_PAUSES_PER_LOOK = 30
+"""In vain, looking for whom earlier stages have passed on takes 3 % of the time at most."""
 
 
 @dataclass(slots=True)
