@@ -93,7 +93,6 @@ def lateness(
                     and e.field = plan.field and e.state in ('open', 'pending', 'in_doubt')
                 where plan.partition_date = :day and plan.state = 'waiting'
                 and e.state is distinct from 'in_doubt'
-                and (e.not_before is null or e.not_before <= :now)
                 and coalesce(e.wait_reason, '')
                     not in ('budget', 'person_budget', 'asked_already')
                 and (coalesce(e.wait_reason, '') not like 'unavailable:%'
@@ -111,7 +110,7 @@ def lateness(
                 count(*) filter (where wait_reason = 'paused') as paused
             from open_rows
         """),
-        {"day": day, "now": now},
+        {"day": day},
     ).one()
     if row.planned_at is None:
         return Lateness(None, 0, 0, 0, 0) if row.is_not_first and now >= deadline else None

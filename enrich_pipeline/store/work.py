@@ -80,7 +80,6 @@ def candidates(
             WHERE e.state = 'open' AND e.next_provider = :provider AND e.batch = :batch
               AND e.field = ANY(cast(:fields AS text[]))
               AND (e.rank, e.person_id) > (:rank, :person_id)
-              AND (e.not_before IS NULL OR e.not_before <= clock_timestamp())
               AND (cardinality(cast(:earlier AS text[])) = 0 OR NOT EXISTS (
                   SELECT FROM enrichment.enrichments AS live
                   WHERE live.person_id = e.person_id
@@ -153,7 +152,6 @@ def open_fields(
                 ORDER BY t.attempt_id DESC LIMIT 1) AS won ON true
             WHERE e.person_id = ANY(cast(:ids AS bigint[])) AND e.state = 'open'
               AND e.next_provider = :provider AND e.field = ANY(cast(:fields AS text[]))
-              AND (e.not_before IS NULL OR e.not_before <= clock_timestamp())
             ORDER BY e.rank, e.person_id, e.enrichment_id FOR NO KEY UPDATE OF e
         """),
         {"ids": list(person_ids), "provider": provider, "fields": [f.value for f in fields]},
