@@ -3,7 +3,7 @@
 Is it about the right person, may it be used, was it paid for with this call?
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -52,14 +52,14 @@ def judged(
     items = {i.key: i for i in stored.items or answers.items_now(conn, lines)}
     usable = answers.usable_persons(conn, [x.person_id for x in lines])
     # A mobile that follows a match of somebody else is somebody else's mobile.
-    strangers = {x.item_key for x in lines if x.verdict == _OTHER_PERSON}
+    known_strangers = strangers(lines, ())
     findings: list[Finding] = []
     for answer in reply.answers:
         line = by_place.get((answer.key, answer.product))
         if line is None or answer.verdict is Verdict.PENDING or answer.key not in items:
             continue
         del by_place[(answer.key, answer.product)]
-        is_stranger = answer.key in strangers
+        is_stranger = answer.key in known_strangers
         findings.append(_judge(stored, answer, line, items[answer.key], usable, is_stranger))
     if reply.disposition is Disposition.ANSWERED:
         answered = {(a.key, a.product) for a in reply.answers}
@@ -142,11 +142,25 @@ def paid_now(
 ) -> list[Finding]:
     """Of what a free re-read found, an earlier call may have paid for a part.
 
-    Who does not charge for repetitions did not charge for the first request of this call either.
+    Who does not charge for repetitions did not charge for the first request of this call either,
+    nor twice for one human whom the call has as two persons.
     """
     ids = {a.key: a.subject.provider_id for a in reply.answers if a.subject.provider_id}
     before = answers.paid_before(conn, stored.provider, stored.call_id, ids)
-    return [
-        replace(f, is_charged=f.is_charged and (f.line.item_key, f.line.product) not in before)
-        for f in findings
-    ]
+    paid: set[tuple[str, str]] = set()
+    judged: list[Finding] = []
+    for f in findings:
+        is_charged = f.is_charged and (f.line.item_key, f.line.product) not in before
+        if is_charged and (external_id := ids.get(f.line.item_key)):
+            is_charged = (external_id, f.line.product) not in paid
+            paid.add((external_id, f.line.product))
+        judged.append(replace(f, is_charged=is_charged))
+    return judged
+
+
+def strangers(lines: Iterable[calls.StoredLine], findings: Iterable[Finding]) -> frozenset[str]:
+    """Items about whom a provider has spoken of somebody else, now or in an earlier reply."""
+    return frozenset(
+        {x.item_key for x in lines if x.verdict == _OTHER_PERSON}
+        | {f.line.item_key for f in findings if f.verdict == _OTHER_PERSON}
+    )

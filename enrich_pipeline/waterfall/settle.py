@@ -147,7 +147,7 @@ def _apply(
         stored.call_id,
         {a.key: a.subject.provider_id for a in reply.answers if a.subject.provider_id},
     )
-    provider_ids = _provider_ids(stored, reply)
+    provider_ids = _provider_ids(stored, reply, findings.strangers(lines, found))
     answers.write_provider_ids(conn, stored.provider, provider_ids)
     if found or provider_ids:
         answers.remember_own_knowledge(conn, stored.call_id)
@@ -212,13 +212,17 @@ def _store_values(
     answers.write_observations(conn, stored.call_id, stored.provider, observed)
 
 
-def _provider_ids(stored: calls.StoredCall, reply: Reply) -> dict[int, str]:
+def _provider_ids(
+    stored: calls.StoredCall, reply: Reply, strangers: frozenset[str]
+) -> dict[int, str]:
+    """Who is meant by a provider's own ids; that of somebody else would be asked for ever after."""
     person_of = {item.key: item.person for item in stored.items}
     return {
         person_of[a.key].person_id: a.subject.provider_id
         for a in reply.answers
         if a.subject.provider_id
         and a.key in person_of
+        and a.key not in strangers
         and contradiction(person_of[a.key], a.subject, stored.provider) is None
     }
 

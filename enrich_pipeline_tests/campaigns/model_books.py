@@ -4,7 +4,7 @@ It knows nothing of tables and imports no decision of the engine. Whose turn it 
 decided in `model_choices.py`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,6 +21,8 @@ class Books:
         self.quests: list[Quest] = []
         self.clock = 0
         self.to_halve: Call | None = None
+        self.is_awaited: Callable[[Quest], bool] = lambda _: True
+        """Whether a row of a plan waits for a field."""
 
     def tick(self) -> int:
         self.clock += 1
@@ -92,7 +94,7 @@ class Books:
                     quest.waits_for = None
                     if verdict is None:
                         quest.state = "open"
-                        self._expire_if_blocked(quest)
+                        self._expire_if_unwanted(quest)
                     else:
                         self.move_on(quest)
         self._close(call, when_closed="released")
@@ -133,7 +135,7 @@ class Books:
                         self.move_on(quest)
                     else:
                         quest.state = "open"
-                        self._expire_if_blocked(quest)
+                        self._expire_if_unwanted(quest)
         self._close(call, when_open="in_doubt")
 
     # ---- answers --------------------------------------------------------------------------------
@@ -266,8 +268,13 @@ class Books:
         for line, _ in findings:
             line.cost = 0
         if cost is None or is_reread:
+            paid: set[tuple[str | None, str]] = set()
             for line, _ in charged:
-                line.cost = PRICES[call.provider][line.product] * MICRO
+                # Two persons of one call may be one human, whom nobody charges for twice.
+                human = (line.subject, line.product)
+                if not is_reread or line.subject is None or human not in paid:
+                    line.cost = PRICES[call.provider][line.product] * MICRO
+                paid.add(human)
         elif not findings:
             booked = sum(line.cost for line in call.lines)
             rest = max(0, cost - booked) if settlement == "submit" else 0
@@ -354,7 +361,7 @@ class Books:
         quest.state = "open"
         if quest.next_provider is None:
             self.finish(quest, "found" if quest.has_candidate else "not_found")
-        self._expire_if_blocked(quest)
+        self._expire_if_unwanted(quest)
 
     def serve(self, quest: Quest, line: Line) -> None:
         """An earlier answer settles it."""
@@ -370,8 +377,10 @@ class Books:
     def expire(self, quest: Quest) -> None:
         quest.state, quest.closed_at = "expired", self.tick()
 
-    def _expire_if_blocked(self, quest: Quest) -> None:
-        if quest.state == "open" and quest.person.now.is_blocked:
+    def _expire_if_unwanted(self, quest: Quest) -> None:
+        """Its person was blocked while it was under way, or no row waits for it any more."""
+        is_wanted = not quest.person.now.is_blocked and self.is_awaited(quest)
+        if quest.state == "open" and not is_wanted:
             self.expire(quest)
 
     def _close(

@@ -38,6 +38,7 @@ class Nights:
         self.books, self.choices, self.contacts = books, choices, contacts
         self.rows: list[Row] = []
         self.days: set[int] = set()
+        books.is_awaited = self._is_planned
 
     def plan(self, day: int) -> None:
         """Every stale field that can be bought, once per date; today's plan grows."""
@@ -151,6 +152,12 @@ class Nights:
             self.books.quests.remove(quest)
             self.books.quests.append(quest)
             quest.person = quest.person.merged_into
+
+    def _is_planned(self, quest: Quest) -> bool:
+        return any(
+            row.state == "waiting" and row.person is quest.person.now and row.field == quest.field
+            for row in self.rows
+        )
 
     def _is_awaited(self, person: Person, field: str) -> bool:
         """Whether a row waits for this field that nothing has answered since it was planned."""
