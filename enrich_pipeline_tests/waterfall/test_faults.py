@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ..sandbox import people
-from ..support.lab import Lab, contacts, only
+from ..support.lab import Lab, contact, contacts, only
 from .conftest import Open
 
 PROSPEO = only({"work_email": ["prospeo"]})
@@ -58,6 +58,20 @@ def test_a_lost_reply_is_read_again_free_of_charge_once_the_first_request_is_ove
     assert lab.charged()["prospeo"] == 10_000_000
     lab.assert_exact()
     lab.assert_polite()
+
+
+def test_a_re_read_books_one_charge_for_two_persons_who_are_one_human(open_lab: Open) -> None:
+    """Campaign model, seed 1: nothing joins the two contacts, and one call asks about both."""
+    lab = open_lab(PROSPEO)
+    lab.sandbox.faults({"provider": "prospeo", "kind": "charge_then_drop"})
+    same = contact(1, contact_id="d0001", email="", lance_person_id="")
+    lab.night([contact(1, linkedin_url=""), same])
+    assert lab.sql("select persons, state from enrichment.calls") == [(2, "in_doubt")]
+    lab.overdue("lease_until", "prospeo")
+    lab.drain()
+    assert results(lab) == {"finished found": 2}
+    assert lab.charged()["prospeo"] == 1_000_000
+    lab.assert_exact()
 
 
 @pytest.mark.parametrize("kind", ["charge_then_drop", "drop_before"])

@@ -136,6 +136,17 @@ def test_an_answer_about_somebody_else_is_paid_rejected_and_counts_as_a_miss(
     lab.assert_exact()
 
 
+def test_the_mobile_of_somebody_else_teaches_no_id(open_lab: Open) -> None:
+    """Campaign model, seed 2: a delivery names its subject by the provider's own id only."""
+    lab = open_lab(only({"phone": ["apollo"]}), {"answer.other_person": 1})
+    lab.night(contacts(range(4)))
+    lab.sandbox.wait_for_deliveries()
+    lab.drain()
+    assert lab.outcomes("apollo") == {"other_person": 4}
+    assert lab.sql("select * from enrichment.provider_identities") == []
+    lab.assert_exact()
+
+
 def test_what_a_provider_reports_as_failed_is_bought_anew_in_later_nights_thrice_at_most(
     open_lab: Open,
 ) -> None:
