@@ -8,19 +8,17 @@ for temporary files.
 """
 
 import argparse
-import sys
 
 from rich.console import Console
 from rich.table import Table
 
 from ..campaigns.figures import Figures
 from . import profiles
-from .trial import FOUND_BY_PIPELINE, Trial, arena, say
+from .trial import ENGINE, FOUND_BY_PIPELINE, Trial, arena, say
 
 MOST_PER_CONTACT = 1.15
 LARGEST, MOST_SECONDS = 1_000_000, 600
 MOST_BYTES = 1024**3
-ENGINE = (sys.executable, "-m", f"{__package__}.contending.engine")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """One night of some program, measured: a fresh database with the same contacts, the same providers.
 
-The server writes to a disk and waits for it, the providers answer at once and refuse nothing.
-Contacts are loaded once, into the database that every trial gets a copy of.
+The server writes to a disk and waits for it, the providers refuse nothing and answer at once, or
+after the same latency each time. Contacts are loaded once, into the database that every trial gets
+a copy of.
 """
 
 import csv
@@ -40,6 +41,7 @@ SANDBOX_OPTIONS = (
 )
 MIX = ", ".join(f"{name} {share:.0%}" for name, share in SHARES.items())
 """Which share of all people each provider has; whatever it has is right and verified."""
+ENGINE = (sys.executable, "-m", f"{__package__}.contending.engine")
 BATCHES = default_policy().refresh.batches
 
 FOUND_BY_PIPELINE = """
@@ -193,9 +195,9 @@ class Arena:
 
 
 @contextmanager
-def arena(contacts: int) -> Iterator[Arena]:
+def arena(contacts: int, latency_ms: int = 0) -> Iterator[Arena]:
     """An arena of so many contacts, loaded. The providers make up whomever they are asked for."""
-    known = rates({**CERTAIN, **SHARES})
+    known = (*rates({**CERTAIN, **SHARES}), "--latency-ms", str(latency_ms))
     with (
         Ground(0, is_durable=True) as ground,
         SandboxProcess((*known, *SANDBOX_OPTIONS)) as sandbox,
