@@ -53,10 +53,12 @@ def _apply_deliveries(conn: Connection, ctx: Context, call_id: int) -> Settled:
     pending = inbox.news_of(conn, call_id)
     if not pending:
         return Settled()
-    wire = ctx.wire_call(stored)
     lines = calls.lines_of(conn, call_id)
-    if not wire.items:
-        wire = replace(wire, items=tuple(answers.items_now(conn, lines)))
+    asked = stored
+    if not asked.items:
+        items = tuple(answers.items_now(conn, lines))
+        asked = calls.with_known_ids(conn, replace(stored, items=items))
+    wire = ctx.wire_call(asked)
     still_open = {
         (x.item_key, x.product)
         for x in lines

@@ -29,7 +29,7 @@ from .model_choices import Choices
 from .model_nights import Contact, Nights
 from .model_providers import Providers
 from .model_records import Call, Divergence, Person
-from .model_said import FATES, MICRO, OUTCOMES, Delivery, Said, human
+from .model_said import FATES, MICRO, OUTCOMES, PRICES, Delivery, Said, human
 from .model_senders import Sender, Wire
 from .model_tables import CONSENTING, MEMBERS, Tables
 
@@ -248,10 +248,11 @@ class Drive(RuleBasedStateMachine):
         """What a re-read may book a second time.
 
         It takes for its own what nobody else paid for, and of an answer that was lost for good
-        nobody knows that it was about the same human as another person.
+        nobody knows that it was about the same human as another person. What was found out to be
+        charged for a call in doubt is shared among all persons of it.
         """
         return sum(
-            line.cost
+            PRICES[provider][line.product] * MICRO
             for line in self.books.lines()
             if provider == "prospeo" == line.provider
             and line.verdict == "answer_lost"

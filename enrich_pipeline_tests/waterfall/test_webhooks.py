@@ -119,6 +119,21 @@ def test_a_repeated_delivery_has_no_effect(open_lab: Open) -> None:
     lab.assert_exact()
 
 
+def test_somebody_else_is_still_known_when_a_closed_call_is_answered_again(open_lab: Open) -> None:
+    """Campaign model, seed 1: by then only its lines know by which id the provider calls whom."""
+    lab = open_lab(only({"phone": ["apollo"]}), {"answer.other_person": 1})
+    lab.night(contacts(range(3)))
+    assert lab.outcomes("apollo") == {"other_person": 3}
+    call_id, body = lab.sql(
+        "select c.call_id, convert_from(i.body, 'UTF8') from enrichment.inbox as i "
+        "join enrichment.calls as c using (token_hash) where c.state = 'settled'"
+    )[0]
+    lab.deliver(call_id, {**json.loads(body), "sent": "again"})
+    lab.sweep()
+    assert ("ignored", "repeated", 1, 1) in inbox(lab)
+    lab.assert_exact()
+
+
 def test_a_second_answer_that_differs_is_set_aside_and_overwrites_nothing(open_lab: Open) -> None:
     lab = open_lab(only({"work_email": ["pronto"]}))
     lab.night(contacts(range(2)))
