@@ -411,15 +411,26 @@ def usable_persons(conn: Connection, person_ids: Sequence[int]) -> dict[int, tup
 
 
 def items_now(conn: Connection, lines: Sequence[StoredLine]) -> list[Item]:
-    """A call's items from what is known of its persons now: what was sent is forgotten by then."""
-    known = known_persons(conn, [x.person_id for x in lines])
+    """A call's items from what is known of its persons now: what was sent is forgotten by then.
+
+    Whoever was merged away meanwhile is known as the survivor.
+    """
+    rows = conn.execute(
+        text("""
+            SELECT person_id, coalesce(merged_into, person_id) AS survivor
+            FROM enrichment.persons WHERE person_id = ANY(cast(:ids AS bigint[]))
+        """),
+        {"ids": [x.person_id for x in lines]},
+    )
+    survivors = {int(r.person_id): int(r.survivor) for r in rows}
+    known = known_persons(conn, list(survivors.values()))
     products: dict[tuple[str, int], set[str]] = {}
     for line in lines:
         products.setdefault((line.item_key, line.person_id), set()).add(line.product)
     return [
-        Item(key, known[person].inputs, frozenset(bought))
+        Item(key, known[survivors[person]].inputs, frozenset(bought))
         for (key, person), bought in products.items()
-        if person in known
+        if survivors.get(person) in known
     ]
 
 

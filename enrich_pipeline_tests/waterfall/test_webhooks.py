@@ -280,6 +280,14 @@ def test_persons_who_turn_out_to_be_one_keep_what_is_under_way_for_both(open_lab
     lab.load([contact(1, contact_id="both")])
     assert lab.one("select count(*) from enrichment.persons where merged_into is null") == 1
     lab.sandbox.wait_for_deliveries()
+    lab.sweep()
+    # Campaign model, seed 11: before the next plan, what was asked for both is still the other's.
+    again = "select convert_from(body, 'UTF8') from enrichment.inbox where state = 'applied'"
+    call_id = lab.one("select call_id from enrichment.calls where state = 'settled'")
+    for (body,) in lab.sql(again):
+        lab.deliver(call_id, {**json.loads(body), "sent": "again"})
+    lab.sweep()
+    assert inbox(lab) == [("applied", None, 1, 2), ("ignored", "repeated", 1, 2)]
     lab.plan()
     lab.drain()
     assert lab.states("pronto") == {"settled": 1}
