@@ -3,7 +3,8 @@
 The engine with publishing, a process for each batch, no rate limits. However fast a pipeline is,
 the requests of a provider take their number x latency / the calls that may be under way there.
 Shown: the night takes at most 1.1 times as long as that takes at all providers, one after the
-other. Start of Python, planning and publishing count.
+other. Start of Python, planning and publishing count. Polls count as requests but are not bound by
+the concurrency of calls, so that a night with many of them may take less.
 """
 
 import argparse
