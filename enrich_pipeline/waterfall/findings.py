@@ -148,14 +148,14 @@ def paid_now(
     ids = {a.key: a.subject.provider_id for a in reply.answers if a.subject.provider_id}
     before = answers.paid_before(conn, stored.provider, stored.call_id, ids)
     paid: set[tuple[str, str]] = set()
-    judged: list[Finding] = []
+    seen: list[Finding] = []
     for f in findings:
         is_charged = f.is_charged and (f.line.item_key, f.line.product) not in before
         if is_charged and (external_id := ids.get(f.line.item_key)):
             is_charged = (external_id, f.line.product) not in paid
             paid.add((external_id, f.line.product))
-        judged.append(replace(f, is_charged=is_charged))
-    return judged
+        seen.append(replace(f, is_charged=is_charged))
+    return seen
 
 
 def strangers(lines: Iterable[calls.StoredLine], findings: Iterable[Finding]) -> frozenset[str]:
