@@ -11,7 +11,6 @@ from .short import assert_nothing_broken
     [
         "scenes",
         "model",
-        "dagster",
     ],
 )
 def test_short_form_finds_nothing_broken(name: str) -> None:
