@@ -63,6 +63,11 @@ class SmallGround(Ground):
             self._mount(self.data, _DATA_BYTES)
             self._mount(self.log, _LOG_BYTES)
             super().__enter__()
+            # Else the log fills its volume by itself, and there is no room to be given back.
+            self._administer(
+                f"alter system set max_wal_size = '{_LOG_BYTES // 1024**2 // 2}MB'",
+                "alter system set min_wal_size = '32MB'",
+            )
             embedded.stop(self.data)
             changes = self.data / "pg" / "pg_wal"
             moved = self.log / "pg_wal"
