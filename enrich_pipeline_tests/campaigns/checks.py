@@ -202,12 +202,19 @@ def open_work(engine: Engine) -> list[str]:
 
 def doubts(engine: Engine) -> int:
     """How many calls were ever in doubt."""
+    return doubts_by_provider(engine).total()
+
+
+def doubts_by_provider(engine: Engine) -> Counter[str]:
+    """How many calls to each provider were ever in doubt."""
     with engine.connect() as conn:
-        return int(
-            conn.execute(
-                text("select count(*) from enrichment.calls where in_doubt_at is not null")
-            ).scalar_one()
+        rows = conn.execute(
+            text("""
+                select provider, count(*) from enrichment.calls
+                where in_doubt_at is not null group by provider
+            """)
         )
+        return Counter({provider: number for provider, number in rows})
 
 
 def all_of(

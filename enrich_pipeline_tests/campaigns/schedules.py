@@ -21,7 +21,7 @@ from . import checks
 from .ground import Ground
 
 IN_FLIGHT = 2
-"""Calls that one process has under way at most (`concurrency` of every provider)."""
+"""Calls that one process has under way at most at a provider (`concurrency` of each)."""
 PERSONS = 6
 """Persons per schedule on average."""
 TIMEOUT_SECONDS = 3.0
