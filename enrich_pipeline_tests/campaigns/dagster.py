@@ -199,10 +199,10 @@ class Round:
 
     def _kill_all(self) -> None:
         """The machine goes down, and comes up again."""
-        victims = self._stage.workers()
+        victims = set(self._stage.workers())
         self._stage.kill("code")
         self._stage.kill("daemon")
-        victims = list({victim.pid: victim for victim in victims + self._stage.workers()}.values())
+        victims |= set(self._stage.workers())
         for victim in victims:
             with suppress(psutil.Error):
                 victim.kill()
