@@ -1,6 +1,6 @@
 """What a settlement leaves behind: line results, observations, attempts, moved enrichments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -76,9 +76,7 @@ def write_lines(conn: Connection, results: Sequence[LineResult]) -> None:
         raise RuntimeError(f"{len(results) - moved} of {len(results)} charge lines had moved")
 
 
-def write_observations(
-    conn: Connection, call_id: int, provider: str, observed: Sequence[Observed]
-) -> None:
+def write_observations(conn: Connection, provider: str, observed: Sequence[Observed]) -> None:
     """Stores reported values once per (line, attribute, value); merged persons get them too."""
     if not observed:
         return
@@ -87,7 +85,7 @@ def write_observations(
             INSERT INTO enrichment.observations (person_id, attribute, value, status, confidence,
                 provider, call_id, line_id, attempt_id, observed_at, rejected_reason)
             SELECT coalesce(p.merged_into, p.person_id), o.attribute, o.value, o.status,
-                o.confidence, :provider, :call_id, o.line_id, t.attempt_id, o.observed_at,
+                o.confidence, :provider, l.call_id, o.line_id, t.attempt_id, o.observed_at,
                 o.rejected_reason
             FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS o(line_id bigint, attribute text,
                 value text, status text, confidence text, observed_at timestamptz,
@@ -104,7 +102,6 @@ def write_observations(
             ON CONFLICT (line_id, attribute, md5(value)) DO NOTHING
         """),
         {
-            "call_id": call_id,
             "provider": provider,
             "rows": as_json(
                 {
@@ -135,8 +132,8 @@ class StoredAttempt:
     is_current: bool
 
 
-def attempts_of(conn: Connection, call_id: int) -> list[StoredAttempt]:
-    """The call's attempts; `is_current` where the enrichment still waits for this very attempt."""
+def attempts_of(conn: Connection, call_ids: Sequence[int]) -> list[StoredAttempt]:
+    """The calls' attempts; `is_current` where the enrichment still waits for this very attempt."""
     rows = conn.execute(
         text("""
             SELECT a.attempt_id, a.enrichment_id, a.line_id, a.field, a.outcome, e.state,
@@ -147,9 +144,9 @@ def attempts_of(conn: Connection, call_id: int) -> list[StoredAttempt]:
                                   AND b.outcome <> 'reused') AS is_current
             FROM enrichment.attempts AS a
             JOIN enrichment.enrichments AS e USING (enrichment_id)
-            WHERE a.call_id = :call_id ORDER BY a.attempt_id
+            WHERE a.call_id = ANY(cast(:ids AS bigint[])) ORDER BY a.attempt_id
         """),
-        {"call_id": call_id},
+        {"ids": list(call_ids)},
     )
     return [
         StoredAttempt(
@@ -209,15 +206,18 @@ def write_attempts(conn: Connection, results: Sequence[AttemptResult]) -> None:
     )
 
 
-def note_requested(conn: Connection, call_id: int) -> None:
-    """Copies the time of arming to the attempts of an accepted call."""
+def note_requested(conn: Connection, call_ids: Sequence[int]) -> None:
+    """Copies the time of arming to the attempts of accepted calls."""
+    if not call_ids:
+        return
     conn.execute(
         text("""
             UPDATE enrichment.attempts AS a SET requested_at = c.armed_at
             FROM enrichment.calls AS c
-            WHERE c.call_id = a.call_id AND a.call_id = :call_id AND a.requested_at IS NULL
+            WHERE c.call_id = a.call_id AND a.call_id = ANY(cast(:ids AS bigint[]))
+              AND a.requested_at IS NULL
         """),
-        {"call_id": call_id},
+        {"ids": list(call_ids)},
     )
 
 
@@ -275,17 +275,22 @@ def doubt(conn: Connection, enrichment_ids: Sequence[int]) -> None:
     )
 
 
-def write_external_ids(conn: Connection, call_id: int, ids: dict[str, str]) -> None:
-    """Keeps by which id the provider will speak of an item of this call (item key -> id)."""
+def write_external_ids(conn: Connection, ids: Mapping[tuple[int, str], str]) -> None:
+    """Keeps by which id the provider will speak of an item: (call, item key) -> id."""
     if not ids:
         return
     conn.execute(
         text("""
             UPDATE enrichment.charge_lines AS l SET external_id = i.external_id
-            FROM unnest(cast(:keys AS text[]), cast(:ids AS text[])) AS i(item_key, external_id)
-            WHERE l.call_id = :call_id AND l.item_key = i.item_key
+            FROM unnest(cast(:calls AS bigint[]), cast(:keys AS text[]), cast(:ids AS text[]))
+                AS i(call_id, item_key, external_id)
+            WHERE l.call_id = i.call_id AND l.item_key = i.item_key
         """),
-        {"call_id": call_id, "keys": list(ids), "ids": list(ids.values())},
+        {
+            "calls": [call_id for call_id, _ in ids],
+            "keys": [key for _, key in ids],
+            "ids": list(ids.values()),
+        },
     )
 
 
@@ -332,17 +337,20 @@ def write_provider_ids(conn: Connection, provider: str, ids: dict[int, str]) -> 
     )
 
 
-def remember_own_knowledge(conn: Connection, call_id: int) -> None:
+def remember_own_knowledge(conn: Connection, call_ids: Sequence[int]) -> None:
     """What a provider told us counts as sent to it: its own words reopen none of its misses.
 
-    Of a person who was merged away meanwhile it is kept with the survivor.
+    Of a person who was merged away meanwhile it is kept with the survivor. Nobody is in two of the
+    calls.
     """
+    if not call_ids:
+        return
     conn.execute(
         text("""
             WITH asked AS MATERIALIZED (
                 SELECT l.line_id, l.provider, coalesce(m.merged_into, m.person_id) AS person_id
                 FROM enrichment.charge_lines AS l JOIN enrichment.persons AS m USING (person_id)
-                WHERE l.call_id = :call_id
+                WHERE l.call_id = ANY(cast(:ids AS bigint[]))
             ), told AS (
                 -- By line: observations have no index by call, and are the largest table of all.
                 SELECT o.person_id,
@@ -376,7 +384,7 @@ def remember_own_knowledge(conn: Connection, call_id: int) -> None:
             FROM asked JOIN gathered AS g USING (person_id)
             WHERE l.line_id = asked.line_id AND NOT g.hashes <@ l.sent_identity
         """),
-        {"call_id": call_id},
+        {"ids": list(call_ids)},
     )
 
 
@@ -393,11 +401,21 @@ def write_anomalies(conn: Connection, provider: str, call_id: int, codes: Sequen
     )
 
 
-def usable_persons(conn: Connection, person_ids: Sequence[int]) -> dict[int, tuple[bool, bool]]:
-    """person -> (must not be enriched any more, consents to personal e-mail), as of now."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What may be kept of a person as of now, and who that person has become by merging."""
+
+    survivor: int
+    is_blocked: bool
+    consents: bool
+
+
+def standings(conn: Connection, person_ids: Sequence[int]) -> Mapping[int, Standing]:
+    """The persons' standing; of a merged one also what was said to the survivor counts."""
     rows = conn.execute(
         text("""
-            SELECT p.person_id, bool_or(i.is_blocked) AS is_blocked,
+            SELECT p.person_id, coalesce(p.merged_into, p.person_id) AS survivor,
+                   bool_or(i.is_blocked) AS is_blocked,
                    bool_or(i.personal_email_consent) AS consent
             FROM enrichment.persons AS p
             JOIN enrichment.person_inputs AS i
@@ -407,7 +425,10 @@ def usable_persons(conn: Connection, person_ids: Sequence[int]) -> dict[int, tup
         """),
         {"ids": list(person_ids)},
     )
-    return {int(r.person_id): (bool(r.is_blocked), bool(r.consent)) for r in rows}
+    return {
+        int(r.person_id): Standing(int(r.survivor), bool(r.is_blocked), bool(r.consent))
+        for r in rows
+    }
 
 
 def items_now(conn: Connection, lines: Sequence[StoredLine]) -> list[Item]:

@@ -1,6 +1,6 @@
 """Circuit breakers of providers and their products, shared by every process."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -147,24 +147,31 @@ def count_failure(
 
 
 def succeeded(
-    conn: Connection, provider: str, products: Sequence[str], armed_at: datetime | None
+    conn: Connection, provider: str, calls: Iterable[tuple[Collection[str], datetime | None]]
 ) -> None:
-    """A call went through: failures are counted anew, and breakers older than it close.
+    """Calls (their products, when they were armed) went through: older breakers close.
 
-    What was sent before a breaker opened proves nothing about now, however late its answer comes.
+    Failures are counted anew. What was sent before a breaker opened proves nothing about now,
+    however late its answer comes.
     """
+    newest: dict[str, datetime | None] = {}
+    for products, armed_at in calls:
+        for product in (ALL_PRODUCTS, *products):
+            before = newest.get(product)
+            newest[product] = max(filter(None, (before, armed_at)), default=None)
     conn.execute(
         text("""
             WITH over AS (
-                SELECT product FROM enrichment.provider_states
-                WHERE provider = :provider AND product = ANY(cast(:products AS text[]))
-                  AND (failures > 0 OR opened_at IS NOT NULL)
-                  AND (opened_at IS NULL OR opened_at < :armed_at)
-                ORDER BY product FOR NO KEY UPDATE
+                SELECT s.product FROM enrichment.provider_states AS s
+                JOIN unnest(cast(:products AS text[]), cast(:armed AS timestamptz[]))
+                    AS w(product, armed_at) USING (product)
+                WHERE s.provider = :provider AND (s.failures > 0 OR s.opened_at IS NOT NULL)
+                  AND (s.opened_at IS NULL OR s.opened_at < w.armed_at)
+                ORDER BY s.product FOR NO KEY UPDATE OF s
             )
             UPDATE enrichment.provider_states AS s SET failures = 0, reason = NULL,
                 opened_at = NULL, retry_at = NULL
             FROM over WHERE s.provider = :provider AND s.product = over.product
         """),
-        {"provider": provider, "products": [ALL_PRODUCTS, *products], "armed_at": armed_at},
+        {"provider": provider, "products": list(newest), "armed": list(newest.values())},
     )

@@ -8,8 +8,8 @@
 Each function runs inside the caller's transaction and takes the database's clock.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 
 from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.providers.protocol import Datapoint, Item, PersonInputs
+from enrich_pipeline.store.rows import as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class StoredLine:
     """A charge line as the database knows it."""
 
     line_id: int
+    call_id: int
     item_key: str
     person_id: int
     product: str
@@ -177,23 +179,42 @@ def _stored(row: Any) -> StoredCall:
 
 def load(conn: Connection, call_id: int, *, lock: bool) -> StoredCall:
     """One call; with `lock` no other settlement of it can run until the transaction ends."""
+    (stored,) = load_all(conn, [call_id], lock=lock)
+    return stored
+
+
+def load_all(conn: Connection, call_ids: Sequence[int], *, lock: bool) -> list[StoredCall]:
+    """Calls in the order of their ids, which is the one in which they are locked."""
     suffix = "FOR NO KEY UPDATE" if lock else ""
-    row = conn.execute(
-        text(f"{_CALL_COLUMNS} WHERE c.call_id = :call_id {suffix}"), {"call_id": call_id}
-    ).one()
-    return _stored(row)
+    rows = conn.execute(
+        text(f"""
+            {_CALL_COLUMNS} WHERE c.call_id = ANY(cast(:ids AS bigint[]))
+            ORDER BY c.call_id {suffix}
+        """),
+        {"ids": list(call_ids)},
+    )
+    return [_stored(row) for row in rows]
 
 
-def with_known_ids(conn: Connection, stored: StoredCall) -> StoredCall:
-    """The call with the ids by which its provider speaks of the items: later results use them."""
+def with_known_ids(conn: Connection, stored: Sequence[StoredCall]) -> list[StoredCall]:
+    """The calls with the ids by which their provider speaks of the items: later results use them.
+
+    In the order given.
+    """
     rows = conn.execute(
         text("""
-            SELECT DISTINCT item_key, external_id FROM enrichment.charge_lines
-            WHERE call_id = :call_id AND external_id IS NOT NULL
+            SELECT DISTINCT call_id, item_key, external_id FROM enrichment.charge_lines
+            WHERE call_id = ANY(cast(:ids AS bigint[])) AND external_id IS NOT NULL
         """),
-        {"call_id": stored.call_id},
+        {"ids": [each.call_id for each in stored]},
     )
-    known = {r.item_key: r.external_id for r in rows}
+    known: dict[int, dict[str, str]] = {}
+    for row in rows:
+        known.setdefault(int(row.call_id), {})[row.item_key] = row.external_id
+    return [_knowing(each, known.get(each.call_id, {})) for each in stored]
+
+
+def _knowing(stored: StoredCall, known: Mapping[str, str]) -> StoredCall:
     if not known:
         return stored
     datapoint = Datapoint(f"{stored.provider}_id")
@@ -212,19 +233,21 @@ def with_known_ids(conn: Connection, stored: StoredCall) -> StoredCall:
     return replace(stored, items=items)
 
 
-def lines_of(conn: Connection, call_id: int) -> list[StoredLine]:
-    """All charge lines of a call."""
+def lines_of(conn: Connection, call_ids: Sequence[int]) -> list[StoredLine]:
+    """All charge lines of these calls."""
     rows = conn.execute(
         text("""
-            SELECT line_id, item_key, person_id, product, options, fields, state, hold_micro,
-                   hold_usd_micro, verdict
-            FROM enrichment.charge_lines WHERE call_id = :call_id ORDER BY line_id
+            SELECT line_id, call_id, item_key, person_id, product, options, fields, state,
+                   hold_micro, hold_usd_micro, verdict
+            FROM enrichment.charge_lines WHERE call_id = ANY(cast(:ids AS bigint[]))
+            ORDER BY line_id
         """),
-        {"call_id": call_id},
+        {"ids": list(call_ids)},
     )
     return [
         StoredLine(
             int(r.line_id),
+            int(r.call_id),
             r.item_key,
             int(r.person_id),
             r.product,
@@ -239,19 +262,25 @@ def lines_of(conn: Connection, call_id: int) -> list[StoredLine]:
     ]
 
 
-def close_or_keep(
-    conn: Connection,
-    call_id: int,
-    *,
-    when_open: str,
-    when_closed: str = "settled",
-    reason: str = "",
-    job_id: str | None = None,
-    deadline_seconds: float | None = None,
-    poll_seconds: float | None = None,
-    write_off_hours: float | None = None,
-) -> None:
-    """Gives the call the state that its lines imply.
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a call shall be: `when_open` while a line of it is open, else `when_closed`.
+
+    The times count from now, and only for a call that waits for its answer or is in doubt.
+    """
+
+    call_id: int
+    when_open: str
+    when_closed: str = "settled"
+    reason: str = ""
+    job_id: str | None = None
+    deadline_seconds: float = 0
+    poll_seconds: float = 0
+    write_off_hours: float = 0
+
+
+def close_or_keep(conn: Connection, closings: Sequence[Closing]) -> None:
+    """Gives each call the state that its lines imply.
 
     With lines still held or in doubt it becomes `when_open`; with lines written off it is written
     off, and what was sent is kept for a late answer; with none of these it is closed as
@@ -259,54 +288,55 @@ def close_or_keep(
     """
     conn.execute(
         text("""
-            WITH counted AS (
-                SELECT count(*) FILTER (WHERE state IN ('held', 'in_doubt')) AS live,
-                       count(*) FILTER (WHERE state = 'written_off') AS lost
-                FROM enrichment.charge_lines WHERE call_id = :call_id
+            WITH closing AS (
+                SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS r(call_id bigint,
+                    when_open text, when_closed text, reason text, job_id text,
+                    deadline_seconds float8, poll_seconds float8, write_off_hours float8)
+            ), counted AS (
+                SELECT g.call_id,
+                       count(*) FILTER (WHERE l.state IN ('held', 'in_doubt')) AS live,
+                       count(*) FILTER (WHERE l.state = 'written_off') AS lost
+                FROM closing AS g LEFT JOIN enrichment.charge_lines AS l USING (call_id)
+                GROUP BY g.call_id
             ), decided AS (
-                SELECT CASE WHEN live > 0 THEN :when_open
+                SELECT g.*, CASE WHEN n.live > 0 THEN g.when_open
                             WHEN k.state IN ('settled', 'released') THEN k.state
-                            WHEN lost > 0 THEN 'written_off' ELSE :when_closed END AS state,
-                       live = 0 AND lost = 0 AS is_over
-                FROM counted, enrichment.calls AS k WHERE k.call_id = :call_id
+                            WHEN n.lost > 0 THEN 'written_off' ELSE g.when_closed END AS state,
+                       n.live = 0 AND n.lost = 0 AS is_over
+                FROM closing AS g
+                JOIN counted AS n USING (call_id)
+                JOIN enrichment.calls AS k USING (call_id)
             ), forgotten AS (
                 -- Of somebody who was erased meanwhile: nothing has to be told apart any more.
                 UPDATE enrichment.charge_lines AS l SET external_id = NULL
                 FROM decided AS d, enrichment.persons AS p
-                WHERE d.is_over AND l.call_id = :call_id AND l.external_id IS NOT NULL
+                WHERE d.is_over AND l.call_id = d.call_id AND l.external_id IS NOT NULL
                   AND p.person_id = l.person_id AND p.erased_at IS NOT NULL
             )
             UPDATE enrichment.calls AS c SET
                 state = d.state,
-                reason = CASE WHEN :reason = '' THEN c.reason ELSE :reason END,
-                job_id = coalesce(:job_id, c.job_id),
+                reason = CASE WHEN d.reason = '' THEN c.reason ELSE d.reason END,
+                job_id = coalesce(d.job_id, c.job_id),
                 accepted_at = CASE WHEN d.state = 'accepted'
                     THEN coalesce(c.accepted_at, clock_timestamp()) ELSE c.accepted_at END,
                 deadline_at = CASE WHEN d.state = 'accepted' THEN coalesce(c.deadline_at,
-                    clock_timestamp() + make_interval(secs => :deadline)) ELSE c.deadline_at END,
+                    clock_timestamp() + make_interval(secs => d.deadline_seconds))
+                    ELSE c.deadline_at END,
                 next_poll_at = CASE WHEN d.state = 'accepted'
-                    THEN clock_timestamp() + make_interval(secs => :poll) END,
+                    THEN clock_timestamp() + make_interval(secs => d.poll_seconds) END,
                 in_doubt_at = CASE WHEN d.state = 'in_doubt'
                     THEN coalesce(c.in_doubt_at, clock_timestamp()) ELSE c.in_doubt_at END,
                 write_off_at = CASE WHEN d.state = 'in_doubt' THEN coalesce(c.write_off_at,
-                    clock_timestamp() + make_interval(secs => :write_off)) ELSE c.write_off_at END,
+                    clock_timestamp() + make_interval(secs => d.write_off_hours * 3600))
+                    ELSE c.write_off_at END,
                 closed_at = CASE WHEN d.state IN ('settled', 'released', 'written_off')
                     THEN clock_timestamp() END,
                 items = CASE WHEN d.is_over THEN NULL ELSE c.items END,
                 request_body = CASE WHEN d.is_over THEN NULL ELSE c.request_body END
             FROM decided AS d
-            WHERE c.call_id = :call_id
+            WHERE c.call_id = d.call_id
         """),
-        {
-            "call_id": call_id,
-            "when_open": when_open,
-            "when_closed": when_closed,
-            "reason": reason,
-            "job_id": job_id,
-            "deadline": deadline_seconds or 0,
-            "poll": poll_seconds or 0,
-            "write_off": (write_off_hours or 0) * 3600,
-        },
+        {"rows": as_json(asdict(each) for each in closings)},
     )
 
 
@@ -337,6 +367,17 @@ def due(
         {"state": state, "clock": clock, "provider": provider, "day": day, "batch": batch},
     )
     return [int(r.call_id) for r in rows]
+
+
+def count_polls(conn: Connection, call_ids: Sequence[int]) -> None:
+    """Notes polls that brought something."""
+    conn.execute(
+        text("""
+            UPDATE enrichment.calls SET polls = polls + 1
+            WHERE call_id = ANY(cast(:ids AS bigint[]))
+        """),
+        {"ids": list(call_ids)},
+    )
 
 
 def postpone_poll(conn: Connection, call_id: int, seconds: float) -> None:

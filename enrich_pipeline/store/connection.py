@@ -5,17 +5,22 @@ storage. It is the one of `ENRICH_DATABASE_URL`, else the embedded server's. No 
 beyond asking the server for its version.
 """
 
+import time
 from pathlib import Path
 
 import sqlalchemy
-from sqlalchemy import URL, Engine, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import URL, Engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.store import embedded
 
 DAGSTER_SCHEMA = "dagster"
 OLDEST_SERVER = 15
+_RESTED_SECONDS = 1.0
+"""A connection that was used more recently is taken to live; its next statement says if not."""
 
 _DRIVERS = {"postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
 # A process that is put to sleep inside a transaction would keep its locks until somebody woke it.
@@ -59,15 +64,37 @@ def create_engine(url: URL, pool_size: int = 5) -> Engine:
 
     `pool_size` is the number of connections kept open; as many again may open under load.
     """
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         _with_options(url, _SESSION),
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         # Parameters are values of persons and must not appear in exceptions.
         hide_parameters=True,
         connect_args={"application_name": "enrich", "connect_timeout": 10},
     )
+    _ping_who_rested(engine)
+    return engine
+
+
+def _ping_who_rested(engine: Engine) -> None:
+    """Replace connections that died while they lay unused.
+
+    `pool_pre_ping` asks before every use, which is as much work as the statement that follows.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used_at = record.info.get("used_at")
+        if used_at is None or time.monotonic() - used_at < _RESTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
 
 
 def dagster_url(url: URL) -> str:

@@ -160,6 +160,7 @@ class Delivery:
     """One new delivery."""
 
     delivery_id: int
+    call_id: int
     body: bytes
 
 
@@ -187,21 +188,21 @@ def calls_with_news(
     return [(int(r.call_id), r.provider) for r in rows]
 
 
-def news_of(conn: Connection, call_id: int) -> list[Delivery]:
-    """New deliveries of one call, oldest first.
+def news_of(conn: Connection, call_ids: Sequence[int]) -> list[Delivery]:
+    """New deliveries of these calls, oldest first.
 
-    Whoever applies them holds the lock of the call; the rows stay free for the receiver.
+    Whoever applies them holds the locks of the calls; the rows stay free for the receiver.
     """
     rows = conn.execute(
         text("""
-            SELECT i.delivery_id, i.body FROM enrichment.inbox AS i
+            SELECT i.delivery_id, c.call_id, i.body FROM enrichment.inbox AS i
             JOIN enrichment.calls AS c ON c.token_hash = i.token_hash AND c.provider = i.provider
-            WHERE c.call_id = :call_id AND i.state = 'new'
+            WHERE c.call_id = ANY(cast(:ids AS bigint[])) AND i.state = 'new'
             ORDER BY i.delivery_id
         """),
-        {"call_id": call_id},
+        {"ids": list(call_ids)},
     )
-    return [Delivery(int(r.delivery_id), bytes(r.body or b"")) for r in rows]
+    return [Delivery(int(r.delivery_id), int(r.call_id), bytes(r.body or b"")) for r in rows]
 
 
 def mark(conn: Connection, states: dict[int, tuple[str, str | None]]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from enrich_pipeline.store.rows import as_json
+
 
 def store(conn: Connection, call_id: int, settlement: str, responses: str, digest: bytes) -> None:
     """Keeps a reply verbatim, before anybody reads it. `responses` is JSON."""
@@ -45,6 +47,7 @@ def encode(responses: Sequence[tuple[int, Mapping[str, str], bytes, bool]]) -> s
 class StoredReply:
     """A kept reply; `responses` as `store` got it."""
 
+    call_id: int
     settlement: str
     responses: list[dict[str, Any]]
 
@@ -60,30 +63,36 @@ def calls_with_unread(conn: Connection) -> list[int]:
     return [int(r.call_id) for r in rows]
 
 
-def unread(conn: Connection, call_id: int) -> list[StoredReply]:
-    """Replies to a call that were kept and not yet applied, oldest first."""
+def unread(conn: Connection, call_ids: Sequence[int]) -> list[StoredReply]:
+    """Replies to these calls that were kept and not yet applied, oldest first."""
     rows = conn.execute(
         text("""
-            SELECT settlement, responses FROM enrichment.replies
-            WHERE call_id = :call_id AND applied_at IS NULL ORDER BY reply_id
+            SELECT call_id, settlement, responses FROM enrichment.replies
+            WHERE call_id = ANY(cast(:ids AS bigint[])) AND applied_at IS NULL ORDER BY reply_id
         """),
-        {"call_id": call_id},
+        {"ids": list(call_ids)},
     )
-    return [StoredReply(r.settlement, r.responses) for r in rows]
+    return [StoredReply(int(r.call_id), r.settlement, r.responses) for r in rows]
 
 
-def mark_read(conn: Connection, call_id: int, settlement: str, anomalies: Sequence[str]) -> None:
-    """Notes that a kept reply was applied, and what was odd about it.
+def mark_read(conn: Connection, read: Mapping[tuple[int, str], Sequence[str]]) -> None:
+    """Notes that kept replies were applied: (call, settlement) -> what was odd about it.
 
     The reply itself goes where somebody whom it may be about was erased.
     """
     conn.execute(
         text("""
             UPDATE enrichment.replies AS r SET applied_at = clock_timestamp(),
-                anomalies = :anomalies,
+                anomalies = array(SELECT jsonb_array_elements_text(a.anomalies)),
                 responses = CASE WHEN c.erased_at IS NULL THEN r.responses END
-            FROM enrichment.calls AS c
-            WHERE r.call_id = :call_id AND r.settlement = :settlement AND c.call_id = r.call_id
+            FROM jsonb_to_recordset(cast(:rows AS jsonb))
+                AS a(call_id bigint, settlement text, anomalies jsonb), enrichment.calls AS c
+            WHERE r.call_id = a.call_id AND r.settlement = a.settlement AND c.call_id = r.call_id
         """),
-        {"call_id": call_id, "settlement": settlement, "anomalies": list(anomalies)},
+        {
+            "rows": as_json(
+                {"call_id": call_id, "settlement": settlement, "anomalies": list(anomalies)}
+                for (call_id, settlement), anomalies in read.items()
+            )
+        },
     )

@@ -1,6 +1,7 @@
 """The money of a settlement: where its charge lines go, and what that writes into the books."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -30,34 +31,41 @@ def change(
     )
 
 
-def post_lines(
-    conn: Connection,
-    stored: calls.StoredCall,
-    settlement: str,
-    results: Sequence[answers.LineResult],
-    unassigned: int,
-    cost_source: str | None,
-    evidence: str | None = None,
-) -> tuple[Entry, ...]:
-    """Books a settlement: ledger entries, day budgets, person budgets. Returns the entries."""
-    changes = [r.change for r in results]
-    parts = entries(changes, unassigned, stored.usd_micro_per_credit)
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """The money of one settlement of one call; `unassigned` micro-credits no line explains."""
+
+    stored: calls.StoredCall
+    settlement: str
+    results: Sequence[answers.LineResult]
+    unassigned: int = 0
+    cost_source: str | None = None
+    evidence: str | None = None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        changes = [r.change for r in self.results]
+        return entries(changes, self.unassigned, self.stored.usd_micro_per_credit)
+
+
+def post_lines(conn: Connection, provider: str, bookings: Sequence[Booking]) -> None:
+    """Books settlements of one provider: ledger entries, day budgets, person budgets."""
     ledger.post(
         conn,
-        stored.provider,
+        provider,
         [
             ledger.CallEntries(
-                call_id=stored.call_id,
-                settlement=settlement,
-                provider=stored.provider,
-                spend_date=stored.spend_date,
-                partition_date=stored.day,
-                batch=stored.batch,
-                entries=parts,
-                cost_source=cost_source,
-                evidence=evidence,
+                call_id=b.stored.call_id,
+                settlement=b.settlement,
+                provider=provider,
+                spend_date=b.stored.spend_date,
+                partition_date=b.stored.day,
+                batch=b.stored.batch,
+                entries=b.entries,
+                cost_source=b.cost_source,
+                evidence=b.evidence,
             )
+            for b in bookings
         ],
     )
-    ledger.move_person_budgets(conn, changes)
-    return parts
+    ledger.move_person_budgets(conn, [r.change for b in bookings for r in b.results])

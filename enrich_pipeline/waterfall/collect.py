@@ -1,8 +1,8 @@
 """Collecting: what providers answer after they accepted a call, by poll or by webhook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -13,12 +13,14 @@ from enrich_pipeline.waterfall.booking import POLL
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.send import store
-from enrich_pipeline.waterfall.settle import Settled, settle
+from enrich_pipeline.waterfall.settle import Settled, Settlement, settle_together
 from enrich_pipeline.waterfall.turns import await_turn
 from enrich_pipeline.waterfall.unanswered import doubt
 
 POLL_DEADLINE_SECONDS = 60.0
 _SLOWEST_POLL_SECONDS = 300.0
+_TOGETHER = 16
+"""How many calls are settled in one transaction: what is left to save by more is little."""
 
 
 def deliveries(
@@ -32,32 +34,86 @@ def deliveries(
             day=partition.day if partition else None,
             batch=partition.batch if partition else None,
         )
-    settled = []
-    for call_id, name in news:
-        if name in ctx.providers:
+    settled: list[Settled] = []
+    for name in sorted({name for _, name in news} & set(ctx.providers)):
+        left = [call_id for call_id, its in news if its == name]
+        while left:
+            now, left = left[:_TOGETHER], left[_TOGETHER:]
             with ctx.engine.begin() as conn:
-                settled.append(_apply_deliveries(conn, ctx, call_id))
+                applied = _apply_deliveries(conn, ctx, name, now)
                 reached("delivery_settling")
             reached("delivery_settled")
+            settled += applied.values()
+            left = [call_id for call_id in now if call_id not in applied] + left
     return settled
 
 
-def _apply_deliveries(conn: Connection, ctx: Context, call_id: int) -> Settled:
-    stored = calls.with_known_ids(conn, calls.load(conn, call_id, lock=True))
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What the new deliveries of a call say together, and what becomes of each of them."""
+
+    stored: calls.StoredCall
+    states: Mapping[int, tuple[str, str | None]]
+    anomalies: Sequence[str]
+    reply: Reply | None
+    newest: int
+
+
+def _apply_deliveries(
+    conn: Connection, ctx: Context, provider: str, call_ids: Sequence[int]
+) -> dict[int, Settled]:
+    """What was settled by call; of those in which somebody is twice, the first alone."""
+    stored = calls.with_known_ids(conn, calls.load_all(conn, call_ids, lock=True))
+    pending: dict[int, list[inbox.Delivery]] = {}
+    for delivery in inbox.news_of(conn, call_ids):
+        pending.setdefault(delivery.call_id, []).append(delivery)
+    lines: dict[int, list[calls.StoredLine]] = {}
+    for line in calls.lines_of(conn, list(pending)):
+        lines.setdefault(line.call_id, []).append(line)
+    news = [
+        _news_of(conn, ctx, each, pending[each.call_id], lines.get(each.call_id, []))
+        for each in stored
+        if each.call_id in pending
+    ]
+    settled = settle_together(
+        conn,
+        ctx,
+        provider,
+        [Settlement(n.stored, n.reply, f"delivery:{n.newest}") for n in news if n.reply],
+    )
+    told = {n.stored.call_id for n in news if n.reply}
+    for each in news:
+        if each.reply is None:
+            answers.write_anomalies(conn, provider, each.stored.call_id, each.anomalies)
+    # Last: until the commit these rows are locked, and the receiver may want to count one again.
+    inbox.mark(
+        conn,
+        {
+            delivery_id: state
+            for n in news
+            if n.reply is None or n.stored.call_id in settled
+            for delivery_id, state in n.states.items()
+        },
+    )
+    return settled | {call_id: Settled() for call_id in call_ids if call_id not in told}
+
+
+def _news_of(
+    conn: Connection,
+    ctx: Context,
+    stored: calls.StoredCall,
+    pending: Sequence[inbox.Delivery],
+    lines: Sequence[calls.StoredLine],
+) -> _News:
     api = ctx.providers[stored.provider]
     states: dict[int, tuple[str, str | None]] = {}
     new: dict[tuple[str, str], Answer] = {}
     cost: int | None = None
     anomalies: list[str] = []
-    is_final = False
-    pending = inbox.news_of(conn, call_id)
-    if not pending:
-        return Settled()
-    lines = calls.lines_of(conn, call_id)
     asked = stored
     if not asked.items:
         items = tuple(answers.items_now(conn, lines))
-        asked = calls.with_known_ids(conn, replace(stored, items=items))
+        (asked,) = calls.with_known_ids(conn, [replace(stored, items=items)])
     wire = ctx.wire_call(asked)
     still_open = {
         (x.item_key, x.product)
@@ -78,7 +134,6 @@ def _apply_deliveries(conn: Connection, ctx: Context, call_id: int) -> Settled:
         if fresh:
             new.update(fresh)
             cost = cost if reply.cost_micro is None else (cost or 0) + reply.cost_micro
-            is_final = is_final or reply.disposition is Disposition.ANSWERED
             states[delivery.delivery_id] = ("applied", None)
         elif not reply.answers:
             # A reply that is still out may say by which ids the provider speaks of whom.
@@ -86,10 +141,6 @@ def _apply_deliveries(conn: Connection, ctx: Context, call_id: int) -> Settled:
                 states[delivery.delivery_id] = ("quarantined", "no_line_of_this_call")
         else:
             states[delivery.delivery_id] = _repetition(conn, lines, reply, new)
-    if not new:
-        answers.write_anomalies(conn, stored.provider, call_id, anomalies)
-        inbox.mark(conn, states)
-        return Settled()
     combined = Reply(
         Disposition.ACCEPTED,
         answers=tuple(new.values()),
@@ -97,10 +148,7 @@ def _apply_deliveries(conn: Connection, ctx: Context, call_id: int) -> Settled:
         anomalies=tuple(anomalies),
     )
     newest = max(d.delivery_id for d in pending)
-    settled = settle(conn, ctx, stored, combined, f"delivery:{newest}")
-    # Last: until the commit these rows are locked, and the receiver may want to count one again.
-    inbox.mark(conn, states)
-    return settled
+    return _News(stored, states, anomalies, combined if new else None, newest)
 
 
 def _repetition(
@@ -123,6 +171,19 @@ def _repetition(
     return ("ignored", "repeated") if said <= known else ("quarantined", "differs_from_first")
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a poll of an accepted call brought."""
+
+    stored: calls.StoredCall
+    reply: Reply
+    has_news: bool
+
+    @property
+    def settlement(self) -> str:
+        return f"{POLL}{self.stored.polls}"
+
+
 def polls(
     ctx: Context, *, provider: str | None = None, partition: Partition | None = None
 ) -> list[Settled]:
@@ -136,13 +197,34 @@ def polls(
             day=partition.day if partition else None,
             batch=partition.batch if partition else None,
         )
-    return [settled for call_id in due if (settled := poll(ctx, call_id)) is not None]
+    settled: list[Settled] = []
+    while due:
+        now, due = due[:_TOGETHER], due[_TOGETHER:]
+        settled += poll(ctx, now)
+    return settled
 
 
-def poll(ctx: Context, call_id: int) -> Settled | None:
-    """One free conversation about one accepted call; None when it brought nothing."""
+def poll(ctx: Context, call_ids: Sequence[int]) -> list[Settled]:
+    """One free conversation about each of these accepted calls; what those settled that told."""
+    heard = [each for call_id in call_ids if (each := _ask(ctx, call_id)) is not None]
+    settled: list[Settled] = []
+    for name in sorted({each.stored.provider for each in heard}):
+        left = {e.stored.call_id: e for e in heard if e.has_news and e.stored.provider == name}
+        while left:
+            with ctx.engine.begin() as conn:
+                done = _settle_polls(conn, ctx, name, left)
+                reached("poll_settling")
+            settled += [outcome for outcome in done.values() if outcome is not None]
+            left = {call_id: each for call_id, each in left.items() if call_id not in done}
+    for each in heard:
+        if not each.has_news:
+            settled += _note_silence(ctx, each)
+    return settled
+
+
+def _ask(ctx: Context, call_id: int) -> _Heard | None:
     with ctx.engine.connect() as conn:
-        stored = calls.with_known_ids(conn, calls.load(conn, call_id, lock=False))
+        (stored,) = calls.with_known_ids(conn, [calls.load(conn, call_id, lock=False)])
     if stored.provider not in ctx.providers or stored.state != "accepted":
         return None
     api = ctx.providers[stored.provider]
@@ -153,41 +235,69 @@ def poll(ctx: Context, call_id: int) -> Settled | None:
         try:
             asked = next(conversation)
             while True:
-                heard = _exchange(ctx, stored.provider, asked)
-                responses.extend(heard)
-                asked = conversation.send(heard)
+                answer = _exchange(ctx, stored.provider, asked)
+                responses.extend(answer)
+                asked = conversation.send(answer)
         except StopIteration as end:
             reply = end.value
         except ExchangeError:
             reply = Reply(Disposition.NOT_READY, reason="poll_failed")
-    settlement = f"{POLL}{stored.polls}"
-    has_news = any(a.verdict.value != "pending" for a in reply.answers)
+    heard = _Heard(stored, reply, any(a.verdict.value != "pending" for a in reply.answers))
     reached("polled")
-    if has_news:
-        store(ctx, call_id, settlement, responses)
+    if heard.has_news:
+        store(ctx, call_id, heard.settlement, responses)
         reached("poll_stored")
-    with ctx.engine.begin() as conn:
-        current = calls.with_known_ids(conn, calls.load(conn, call_id, lock=True))
-        if current.state != "accepted" or current.polls != stored.polls:
-            return None
-        pause = min(
-            ctx.terms(stored.provider).poll_seconds * 1.3**stored.polls, _SLOWEST_POLL_SECONDS
-        )
-        calls.postpone_poll(conn, call_id, max(pause, reply.retry_after or 0.0))
-        if has_news:
+    return heard
+
+
+def _settle_polls(
+    conn: Connection, ctx: Context, provider: str, heard: Mapping[int, _Heard]
+) -> dict[int, Settled | None]:
+    """What was settled by call: None where somebody else was faster."""
+    current = calls.with_known_ids(conn, calls.load_all(conn, list(heard), lock=True))
+    waiting = [c for c in current if _is_waiting(c, heard[c.call_id])]
+    settled = settle_together(
+        conn,
+        ctx,
+        provider,
+        [
             # What is still pending stays held, whatever the reply calls itself.
-            settled = settle(
-                conn, ctx, current, replace(reply, disposition=Disposition.ACCEPTED), settlement
+            Settlement(
+                c,
+                replace(heard[c.call_id].reply, disposition=Disposition.ACCEPTED),
+                heard[c.call_id].settlement,
             )
-            replies.mark_read(conn, call_id, settlement, reply.anomalies)
-            reached("poll_settling")
-            return settled
-        if reply.disposition is Disposition.IN_DOUBT:
-            settled = Settled()
-            reason = reply.reason or "result_is_gone"
-            settled.in_doubt += doubt(conn, ctx, current, settlement, reason)
-            return settled
-    return None
+            for c in waiting
+        ],
+    )
+    calls.count_polls(conn, list(settled))
+    mine = [heard[call_id] for call_id in settled]
+    replies.mark_read(conn, {(e.stored.call_id, e.settlement): e.reply.anomalies for e in mine})
+    faster = heard.keys() - {c.call_id for c in waiting}
+    return {**settled, **dict.fromkeys(faster)}
+
+
+def _note_silence(ctx: Context, heard: _Heard) -> list[Settled]:
+    """A poll without news: asked again later, unless there is nothing to wait for any more."""
+    with ctx.engine.begin() as conn:
+        (current,) = calls.with_known_ids(
+            conn, calls.load_all(conn, [heard.stored.call_id], lock=True)
+        )
+        if not _is_waiting(current, heard):
+            return []
+        terms = ctx.terms(current.provider)
+        pause = min(terms.poll_seconds * 1.3**current.polls, _SLOWEST_POLL_SECONDS)
+        calls.postpone_poll(conn, current.call_id, max(pause, heard.reply.retry_after or 0.0))
+        if heard.reply.disposition is not Disposition.IN_DOUBT:
+            return []
+        settled = Settled()
+        reason = heard.reply.reason or "result_is_gone"
+        settled.in_doubt += doubt(conn, ctx, current, heard.settlement, reason)
+        return [settled]
+
+
+def _is_waiting(current: calls.StoredCall, heard: _Heard) -> bool:
+    return current.state == "accepted" and current.polls == heard.stored.polls
 
 
 def _exchange(ctx: Context, provider: str, requests: Sequence[HttpRequest]) -> list[HttpResponse]:

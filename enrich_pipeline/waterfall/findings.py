@@ -46,11 +46,11 @@ def judged(
     stored: calls.StoredCall,
     reply: Reply,
     lines: Sequence[calls.StoredLine],
+    standings: Mapping[int, answers.Standing],
 ) -> list[Finding]:
     """Final answers for lines that are still open, checked for the right person and for consent."""
     by_place = {(x.item_key, x.product): x for x in lines if x.state in OPEN_LINES}
     items = {i.key: i for i in stored.items or answers.items_now(conn, lines)}
-    usable = answers.usable_persons(conn, [x.person_id for x in lines])
     # A mobile that follows a match of somebody else is somebody else's mobile.
     known_strangers = strangers(lines, ())
     findings: list[Finding] = []
@@ -60,7 +60,8 @@ def judged(
             continue
         del by_place[(answer.key, answer.product)]
         is_stranger = answer.key in known_strangers
-        findings.append(_judge(stored, answer, line, items[answer.key], usable, is_stranger))
+        person = standings.get(line.person_id)
+        findings.append(_judge(stored, answer, line, items[answer.key], person, is_stranger))
     if reply.disposition is Disposition.ANSWERED:
         answered = {(a.key, a.product) for a in reply.answers}
         findings.extend(
@@ -93,10 +94,11 @@ def _judge(
     answer: Answer,
     line: calls.StoredLine,
     item: Item,
-    usable: Mapping[int, tuple[bool, bool]],
+    person: answers.Standing | None,
     is_stranger: bool,
 ) -> Finding:
-    is_blocked, consents = usable.get(line.person_id, (True, False))
+    may_keep = person is not None and not person.is_blocked
+    consents = person is not None and person.consents
     other = None
     if answer.verdict is Verdict.FOUND:
         other = contradiction(item.person, answer.subject, stored.provider)
@@ -105,7 +107,7 @@ def _judge(
     values = tuple(
         v
         for v in answer.values
-        if not is_blocked and (consents or v.attribute is not Attribute.PERSONAL_EMAIL)
+        if may_keep and (consents or v.attribute is not Attribute.PERSONAL_EMAIL)
     )
     # Reused work of before our request was charged to whoever asked first.
     is_older = (

@@ -10,7 +10,7 @@ from enrich_pipeline.domain.credit import divide, usd_micro
 from enrich_pipeline.domain.errors import EnrichError
 from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.store import answers, calls, work
-from enrich_pipeline.waterfall.booking import change, post_lines
+from enrich_pipeline.waterfall.booking import Booking, change, post_lines
 from enrich_pipeline.waterfall.context import Context
 
 Resolution = Literal["charged", "not_charged"]
@@ -81,7 +81,7 @@ def resolve(
         if known != "in_doubt":
             raise EnrichError(f"call {call_id} is not in doubt (it is {known or 'unknown'})")
         stored = calls.load(conn, call_id, lock=True)
-        lines = [x for x in calls.lines_of(conn, call_id) if x.state is LineState.IN_DOUBT]
+        lines = [x for x in calls.lines_of(conn, [call_id]) if x.state is LineState.IN_DOUBT]
         hold = sum(x.hold_micro for x in lines)
         amount = (
             0 if resolution == "not_charged" else (hold if charged_micro is None else charged_micro)
@@ -102,7 +102,7 @@ def resolve(
             for x, cost in zip(lines, costs, strict=True)
         ]
         cost_of = {r.change.line_id: r.change for r in results}
-        mine = [a for a in answers.attempts_of(conn, call_id) if a.line_id in cost_of]
+        mine = [a for a in answers.attempts_of(conn, [call_id]) if a.line_id in cost_of]
         answers.write_lines(conn, results)
         paid: set[int] = set()
         written = []
@@ -125,5 +125,6 @@ def resolve(
             answers.reopen(conn, current, reason)
         else:
             work.to_next(conn, current)
-        post_lines(conn, stored, "operator", results, 0, "operator", evidence)
-        calls.close_or_keep(conn, call_id, when_open="in_doubt", reason=reason)
+        booking = Booking(stored, "operator", results, 0, "operator", evidence)
+        post_lines(conn, stored.provider, [booking])
+        calls.close_or_keep(conn, [calls.Closing(call_id, "in_doubt", reason=reason)])

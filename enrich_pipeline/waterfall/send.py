@@ -1,12 +1,13 @@
 """Sending: the only place where a billable request leaves.
 
-arm (committed) -> send, outside any transaction -> store the reply (committed) ->
-settle. What happens to the process in between is answered by the state that was committed last.
+arm (committed) -> send, outside any transaction -> store the reply (committed) -> settle, with
+other calls whose replies have come. What happens to the process in between is answered by the state
+that was committed last.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from enrich_pipeline.waterfall.claim import Claimed, halves, request_digest
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import FAILURES_TO_OPEN, PAUSE_SECONDS
-from enrich_pipeline.waterfall.settle import Settled, settle
+from enrich_pipeline.waterfall.settle import Settled, Settlement, settle, settle_together
 from enrich_pipeline.waterfall.turns import Turn, await_turn
 from enrich_pipeline.waterfall.unanswered import doubt, release
 
@@ -42,19 +43,23 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of one call: its settlement, and calls that take its place."""
+    """What became of one call: its settlement, and calls that take its place.
+
+    `answered`: the call whose reply is kept, and not yet settled.
+    """
 
     settled: Settled | None
     stopped_reason: str | None = None
     successors: tuple[Claimed, ...] = ()
+    answered: int | None = None
 
     @property
     def is_throttled(self) -> bool:
         return self.settled is not None and self.settled.disposition is Disposition.THROTTLED
 
 
-def send(ctx: Context, partition: Partition, claimed: Claimed, turn: Turn | None = None) -> Sent:
-    """Takes one reserved call, whose turn it is, as far as it goes now."""
+def send(ctx: Context, claimed: Claimed, turn: Turn | None = None) -> Sent:
+    """Takes one reserved call, whose turn it is, up to the reply that is kept."""
     terms = ctx.terms(claimed.provider)
     deadline = terms.connect_timeout_seconds + terms.timeout_seconds
     refused: str | None = None
@@ -111,9 +116,8 @@ def send(ctx: Context, partition: Partition, claimed: Claimed, turn: Turn | None
     reached("answered")
     store(ctx, claimed.call_id, "submit", [response])
     reached("stored")
-    sent = settle_stored(ctx, partition, claimed.call_id)
     note_quotas(ctx, claimed.provider, response)
-    return sent
+    return Sent(None, answered=claimed.call_id)
 
 
 def note_quotas(ctx: Context, provider: str, response: HttpResponse) -> None:
@@ -165,16 +169,56 @@ def _count_failure(conn: Connection, provider: str, reason: str) -> None:
     )
 
 
+def settle_answered(ctx: Context, partition: Partition, call_ids: Sequence[int]) -> Iterator[Sent]:
+    """Applies the kept replies of calls to one provider: all answers at once, the rest singly."""
+    left = list(call_ids)
+    while len(left) > 1:
+        with ctx.engine.begin() as conn:
+            settled = _settle_answers(conn, ctx, left)
+            reached("settling")
+        reached("settled")
+        if not settled:
+            break
+        yield from (Sent(each) for each in settled.values())
+        left = [call_id for call_id in left if call_id not in settled]
+    for call_id in left:
+        yield settle_stored(ctx, partition, call_id)
+
+
+def _settle_answers(conn: Connection, ctx: Context, call_ids: Sequence[int]) -> dict[int, Settled]:
+    """Settles those of the calls that their first reply answers."""
+    waiting = {s.call_id: s for s in calls.load_all(conn, call_ids, lock=True)}
+    answered: list[Settlement] = []
+    for kept in replies.unread(conn, call_ids):
+        stored = waiting[kept.call_id]
+        if stored.state == "responded" and kept.settlement == "submit":
+            reply = _read(conn, ctx, stored, kept)
+            if reply.disposition in (Disposition.ANSWERED, Disposition.ACCEPTED):
+                answered.append(Settlement(stored, reply, kept.settlement))
+    if not answered:
+        return {}
+    settled = settle_together(conn, ctx, answered[0].stored.provider, answered)
+    replies.mark_read(
+        conn,
+        {
+            (each.stored.call_id, each.name): each.reply.anomalies
+            for each in answered
+            if each.stored.call_id in settled
+        },
+    )
+    return settled
+
+
 def settle_stored(ctx: Context, partition: Partition, call_id: int) -> Sent:
     """Applies the kept replies of a call that were not applied yet."""
     outcome: Settled | None = None
     successors: tuple[Claimed, ...] = ()
     with ctx.engine.begin() as conn:
         stored = calls.load(conn, call_id, lock=True)
-        for kept in replies.unread(conn, call_id):
+        for kept in replies.unread(conn, [call_id]):
             reply = _read(conn, ctx, stored, kept)
             outcome = settle(conn, ctx, stored, reply, kept.settlement)
-            replies.mark_read(conn, call_id, kept.settlement, reply.anomalies)
+            replies.mark_read(conn, {(call_id, kept.settlement): reply.anomalies})
             if outcome.bisect:
                 successors = tuple(halves(conn, ctx, partition, stored.provider, stored))
             stored = calls.load(conn, call_id, lock=True)
@@ -193,7 +237,8 @@ def _read(
     ]
     if not kept.settlement.startswith(POLL):
         return api.read(ctx.wire_call(stored), responses[0])
-    reply = _replay(api.poll(ctx.wire_call(calls.with_known_ids(conn, stored))), responses)
+    (asked,) = calls.with_known_ids(conn, [stored])
+    reply = _replay(api.poll(ctx.wire_call(asked)), responses)
     # What is still pending stays held, whatever the reply calls itself.
     return replace(reply, disposition=Disposition.ACCEPTED)
 

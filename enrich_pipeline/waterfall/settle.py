@@ -28,7 +28,7 @@ from enrich_pipeline.providers.protocol import (
 )
 from enrich_pipeline.store import answers, breakers, calls, persons, work
 from enrich_pipeline.waterfall import costs, findings, pauses
-from enrich_pipeline.waterfall.booking import REREAD, change, post_lines
+from enrich_pipeline.waterfall.booking import REREAD, Booking, change, post_lines
 from enrich_pipeline.waterfall.context import Context, database_now
 from enrich_pipeline.waterfall.findings import Finding, is_news
 from enrich_pipeline.waterfall.right_person import ID_OF, contradiction
@@ -57,11 +57,12 @@ def settle(
     settlement: str,
 ) -> Settled:
     """Applies one reply to a locked call. `settlement` names it in every ledger key."""
+    if reply.disposition in (Disposition.ANSWERED, Disposition.ACCEPTED):
+        alone = [Settlement(stored, reply, settlement)]
+        return settle_together(conn, ctx, stored.provider, alone)[stored.call_id]
     outcome = Settled(disposition=reply.disposition, retry_after=reply.retry_after)
     answers.write_anomalies(conn, stored.provider, stored.call_id, reply.anomalies)
     match reply.disposition:
-        case Disposition.ANSWERED | Disposition.ACCEPTED:
-            _apply(conn, ctx, stored, reply, settlement, outcome)
         case Disposition.NOT_READY:
             pass
         case Disposition.IN_DOUBT:
@@ -100,28 +101,89 @@ def _refused(
 # ------------------------------------------------------------------------------- answers
 
 
-def _apply(
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One reply to one locked call; `name` is part of every key that it writes into the ledger."""
+
+    stored: calls.StoredCall
+    reply: Reply
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A settlement with what it finds, and what that costs."""
+
+    settlement: Settlement
+    findings: Sequence[Finding]
+    booking: Booking
+    provider_ids: Mapping[int, str]
+    outcome: Settled
+
+    @property
+    def call_id(self) -> int:
+        return self.settlement.stored.call_id
+
+
+def settle_together(
+    conn: Connection, ctx: Context, provider: str, settlements: Sequence[Settlement]
+) -> dict[int, Settled]:
+    """Applies answers to several locked calls of one provider; what each did, by call.
+
+    Only those in which nobody is who is in one before them: each then does what it would have done
+    alone. The others are not touched.
+    """
+    if not settlements:
+        return {}
+    lines: dict[int, list[calls.StoredLine]] = {}
+    for line in calls.lines_of(conn, [s.stored.call_id for s in settlements]):
+        lines.setdefault(line.call_id, []).append(line)
+    people = [x.person_id for each in lines.values() for x in each]
+    work.lock_persons(conn, people, wait=True)
+    standings = answers.standings(conn, people)
+    now = database_now(conn)
+    taken: set[int] = set()
+    judged: list[_Judged] = []
+    done: dict[int, Settled] = {}
+    for settlement in settlements:
+        mine = lines.get(settlement.stored.call_id, [])
+        members = {x.person_id for x in mine}
+        members |= {standings[p].survivor for p in members if p in standings}
+        if members & taken:
+            continue
+        taken |= members
+        outcome = Settled(
+            disposition=settlement.reply.disposition, retry_after=settlement.reply.retry_after
+        )
+        done[settlement.stored.call_id] = outcome
+        answers.write_anomalies(
+            conn, provider, settlement.stored.call_id, settlement.reply.anomalies
+        )
+        each = _judge(conn, ctx, settlement, mine, standings, outcome)
+        if each is not None:
+            judged.append(each)
+    if judged:
+        _apply(conn, ctx, provider, judged, now)
+    return done
+
+
+def _judge(
     conn: Connection,
     ctx: Context,
-    stored: calls.StoredCall,
-    reply: Reply,
-    settlement: str,
+    settlement: Settlement,
+    lines: Sequence[calls.StoredLine],
+    standings: Mapping[int, answers.Standing],
     outcome: Settled,
-) -> None:
-    lines = calls.lines_of(conn, stored.call_id)
-    work.lock_persons(conn, [x.person_id for x in lines], wait=True)
-    now = database_now(conn)
-    found = findings.judged(conn, stored, reply, lines)
-    if (
-        stored.state == "in_doubt"
-        and settlement.startswith(REREAD)
-        and not findings.is_complete(lines, found, reply)
-    ):
-        # What an incomplete re-read says of the first request's price is not sound.
-        return
-    if settlement.startswith(REREAD):
+) -> _Judged | None:
+    """None for an incomplete re-read: what it says of the first request's price is not sound."""
+    stored, reply, name = settlement.stored, settlement.reply, settlement.name
+    is_reread = name.startswith(REREAD)
+    found = findings.judged(conn, stored, reply, lines, standings)
+    if stored.state == "in_doubt" and is_reread and not findings.is_complete(lines, found, reply):
+        return None
+    if is_reread:
         found = findings.paid_now(conn, stored, reply, found)
-    shares, unassigned, source = costs.of_findings(ctx, stored, reply, found, settlement)
+    shares, unassigned, source = costs.of_findings(ctx, stored, reply, found, name)
     if not found and unassigned:
         # Kept late, after a repetition or a person settled the call: only what they left unbooked.
         unassigned = max(0, unassigned - answers.booked_micro(conn, stored.call_id))
@@ -140,60 +202,91 @@ def _apply(
         )
         for f, cost in zip(found, shares, strict=True)
     ]
+    outcome.posted_micro += sum(shares) + unassigned
+    return _Judged(
+        settlement,
+        found,
+        Booking(stored, name, results, unassigned, source),
+        _provider_ids(stored, reply, findings.strangers(lines, found)),
+        outcome,
+    )
+
+
+def _apply(
+    conn: Connection, ctx: Context, provider: str, judged: Sequence[_Judged], now: datetime
+) -> None:
+    results = [r for each in judged for r in each.booking.results]
     answers.write_lines(conn, results)
-    _store_values(conn, stored, found, now)
+    found = [f for each in judged for f in each.findings]
+    _store_values(conn, provider, found, now)
     answers.write_external_ids(
         conn,
-        stored.call_id,
-        {a.key: a.subject.provider_id for a in reply.answers if a.subject.provider_id},
+        {
+            (each.call_id, a.key): a.subject.provider_id
+            for each in judged
+            for a in each.settlement.reply.answers
+            if a.subject.provider_id
+        },
     )
-    provider_ids = _provider_ids(stored, reply, findings.strangers(lines, found))
-    answers.write_provider_ids(conn, stored.provider, provider_ids)
-    if found or provider_ids:
-        answers.remember_own_knowledge(conn, stored.call_id)
-    _refresh_inputs(conn, stored.provider, found, provider_ids)
-    _advance(conn, ctx, stored, found, results, now, outcome)
-    booked = post_lines(conn, stored, settlement, results, unassigned, source)
-    outcome.posted_micro += sum(shares) + unassigned
-    if reply.disposition is Disposition.ACCEPTED:
-        answers.note_requested(conn, stored.call_id)
-    terms = ctx.terms(stored.provider)
+    provider_ids = {p: known for each in judged for p, known in each.provider_ids.items()}
+    answers.write_provider_ids(conn, provider, provider_ids)
+    answers.remember_own_knowledge(
+        conn, [each.call_id for each in judged if each.findings or each.provider_ids]
+    )
+    _refresh_inputs(conn, provider, found, provider_ids)
+    _advance(conn, ctx, judged, now)
+    post_lines(conn, provider, [each.booking for each in judged])
+    answers.note_requested(
+        conn,
+        [
+            each.call_id
+            for each in judged
+            if each.settlement.reply.disposition is Disposition.ACCEPTED
+        ],
+    )
+    terms = ctx.terms(provider)
     calls.close_or_keep(
         conn,
-        stored.call_id,
-        when_open=_state_when_open(stored, reply, settlement),
-        job_id=reply.job_id,
-        deadline_seconds=terms.deadline_minutes * 60,
-        poll_seconds=terms.poll_seconds,
-        write_off_hours=terms.in_doubt_hours,
+        [
+            calls.Closing(
+                each.call_id,
+                when_open=_state_when_open(each.settlement),
+                job_id=each.settlement.reply.job_id,
+                deadline_seconds=terms.deadline_minutes * 60,
+                poll_seconds=terms.poll_seconds,
+                write_off_hours=terms.in_doubt_hours,
+            )
+            for each in judged
+        ],
     )
     breakers.succeeded(
         conn,
-        stored.provider,
-        sorted({p for item in stored.items for p in item.products}),
-        stored.armed_at,
+        provider,
+        [
+            ({p for item in stored.items for p in item.products}, stored.armed_at)
+            for stored in (each.settlement.stored for each in judged)
+        ],
     )
     if any(r.change.cost_micro > r.change.hold_micro for r in results) or any(
-        e.entry_type is EntryType.OVERAGE for e in booked
+        e.entry_type is EntryType.OVERAGE for each in judged for e in each.booking.entries
     ):
         breakers.trip(
-            conn, stored.provider, [breakers.ALL_PRODUCTS], "cost_above_hold", pauses.PAUSE_SECONDS
+            conn, provider, [breakers.ALL_PRODUCTS], "cost_above_hold", pauses.PAUSE_SECONDS
         )
 
 
-def _state_when_open(stored: calls.StoredCall, reply: Reply, settlement: str) -> str:
+def _state_when_open(settlement: Settlement) -> str:
     """Lines that no reply has ended keep their call waiting, with a deadline."""
-    is_taken_on = reply.disposition is Disposition.ACCEPTED and settlement.startswith(REREAD)
-    if stored.state in ("sending", "in_doubt", "written_off") and not is_taken_on:
-        return stored.state
+    is_taken_on = settlement.reply.disposition is Disposition.ACCEPTED and (
+        settlement.name.startswith(REREAD)
+    )
+    if settlement.stored.state in ("sending", "in_doubt", "written_off") and not is_taken_on:
+        return settlement.stored.state
     return "accepted"
 
 
 def _store_values(
-    conn: Connection,
-    stored: calls.StoredCall,
-    findings: Sequence[Finding],
-    now: datetime,
+    conn: Connection, provider: str, findings: Sequence[Finding], now: datetime
 ) -> None:
     """Every reported value becomes an observation, those about somebody else as rejected ones."""
     observed = [
@@ -209,7 +302,7 @@ def _store_values(
         for f in findings
         for v in f.values
     ]
-    answers.write_observations(conn, stored.call_id, stored.provider, observed)
+    answers.write_observations(conn, provider, observed)
 
 
 def _provider_ids(
@@ -255,29 +348,20 @@ def _refresh_inputs(
         persons.refresh_inputs(conn, sorted(learnt))
 
 
-def _advance(
-    conn: Connection,
-    ctx: Context,
-    stored: calls.StoredCall,
-    findings: Sequence[Finding],
-    results: Sequence[answers.LineResult],
-    now: datetime,
-    outcome: Settled,
-) -> None:
+def _advance(conn: Connection, ctx: Context, judged: Sequence[_Judged], now: datetime) -> None:
     """Writes the attempts' outcomes; accepted fields are finished, the others move on."""
-    if not findings:
+    by_line = {f.line.line_id: (each, f) for each in judged for f in each.findings}
+    if not by_line:
         return
-    by_line = {f.line.line_id: f for f in findings}
-    cost_of = {r.change.line_id: r.change for r in results}
+    cost_of = {r.change.line_id: r.change for each in judged for r in each.booking.results}
     paid: set[int] = set()
     written: list[answers.AttemptResult] = []
     accepted: list[int] = []
     moving: list[int] = []
-    attempts = answers.attempts_of(conn, stored.call_id)
-    for attempt in sorted(attempts, key=lambda a: _declared_position(by_line, a)):
-        finding = by_line.get(attempt.line_id)
-        if finding is None:
-            continue
+    attempts = answers.attempts_of(conn, [each.call_id for each in judged])
+    mine = [a for a in attempts if a.line_id in by_line]
+    for attempt in sorted(mine, key=lambda a: _declared_position(by_line[a.line_id][1], a)):
+        each, finding = by_line[attempt.line_id]
         values = [v for v in finding.values if FIELD_OF[v.attribute].value == attempt.field]
         usable = [v for v in values if v.status is not ValueStatus.INVALID]
         result = _outcome(finding, usable)
@@ -294,8 +378,8 @@ def _advance(
                 change.cost_usd_micro if is_first else 0,
             )
         )
-        outcome.found += result is Outcome.FOUND
-        outcome.not_found += result in (Outcome.NOT_FOUND, Outcome.OTHER_PERSON)
+        each.outcome.found += result is Outcome.FOUND
+        each.outcome.not_found += result in (Outcome.NOT_FOUND, Outcome.OTHER_PERSON)
         settles = result is Outcome.FOUND and _accepts(ctx, Field(attempt.field), usable, now)
         if attempt.is_current:
             (accepted if settles else moving).append(attempt.enrichment_id)
@@ -307,11 +391,8 @@ def _advance(
     work.to_next(conn, moving)
 
 
-def _declared_position(
-    by_line: Mapping[int, Finding], attempt: answers.StoredAttempt
-) -> tuple[int, int]:
-    finding = by_line.get(attempt.line_id)
-    fields = finding.line.fields if finding else ()
+def _declared_position(finding: Finding, attempt: answers.StoredAttempt) -> tuple[int, int]:
+    fields = finding.line.fields
     return attempt.line_id, fields.index(attempt.field) if attempt.field in fields else len(fields)
 
 
@@ -339,6 +420,3 @@ def _accepts(ctx: Context, wanted: Field, values: Sequence[FoundValue], now: dat
         and (v.observed_at is None or v.observed_at >= oldest)
         for v in values
     )
-
-
-# ------------------------------------------------------------------------------- money

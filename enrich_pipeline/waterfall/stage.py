@@ -15,7 +15,7 @@ from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import LONGEST_WAIT_SECONDS, RATE_LIMITED
 from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.waterfall.reconcile import first_reading
-from enrich_pipeline.waterfall.send import STOPPED, Sent, give_back, send
+from enrich_pipeline.waterfall.send import STOPPED, Sent, give_back, send, settle_answered
 from enrich_pipeline.waterfall.settle import Settled
 from enrich_pipeline.waterfall.turns import Turns
 
@@ -122,7 +122,7 @@ class Stage:
                     turn, pause = turns.take(min(slots - len(flying), len(queue)))
                     if turn is None:
                         break
-                    flying.add(pool.submit(send, ctx, self._partition, queue.pop(0), turn))
+                    flying.add(pool.submit(send, ctx, queue.pop(0), turn))
                 if pause > LONGEST_WAIT_SECONDS:
                     self._leave_for_later(queue, pause)
                 if not flying:
@@ -132,8 +132,11 @@ class Stage:
                         break
                     continue
                 done, flying = wait(flying, min(pause or 1.0, 1.0), return_when=FIRST_COMPLETED)
-                for future in done:
-                    sent = future.result()
+                came = [future.result() for future in done]
+                answered = [sent.answered for sent in came if sent.answered is not None]
+                # Before anything else is sent: what they say may forbid it.
+                came.extend(settle_answered(ctx, self._partition, answered))
+                for sent in came:
                     queue.extend(sent.successors)
                     again |= self._count(sent)
                     if sent.is_throttled:
@@ -182,6 +185,8 @@ class Stage:
 
     def _count(self, sent: Sent) -> bool:
         """Adds a sent call to the summary; True when it was refused for a passing reason."""
+        if sent.answered is not None:
+            return False
         summary = self.summary
         summary.calls += sent.settled is not None or sent.stopped_reason == "never_sent"
         if sent.settled is None:

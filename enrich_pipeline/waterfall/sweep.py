@@ -89,11 +89,11 @@ def _recover(ctx: Context, call_id: int, summary: SweepSummary) -> None:
             release(conn, stored, "sweep", "abandoned")
             summary.released += 1
         elif stored.state == "sending":
-            if any(x.state.value == "held" for x in calls.lines_of(conn, call_id)):
+            if any(x.state.value == "held" for x in calls.lines_of(conn, [call_id])):
                 doubt(conn, ctx, stored, "sweep", "process_gone")
                 summary.doubted += 1
             else:
-                calls.close_or_keep(conn, call_id, when_open="in_doubt")
+                calls.close_or_keep(conn, [calls.Closing(call_id, "in_doubt")])
                 summary.settled += 1
         reached("sweeping")
     reached("swept")
@@ -104,7 +104,7 @@ def _deadlines(ctx: Context, summary: SweepSummary) -> None:
         silent = calls.due(conn, "accepted", clock="deadline_at")
         hopeless = calls.due(conn, "in_doubt", clock="write_off_at")
     for call_id in silent:
-        collect.poll(ctx, call_id)
+        collect.poll(ctx, [call_id])
         with ctx.engine.begin() as conn:
             stored = calls.load(conn, call_id, lock=True)
             if stored.state == "accepted" and stored.provider in ctx.providers:

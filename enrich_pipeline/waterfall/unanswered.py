@@ -11,7 +11,7 @@ from enrich_pipeline.domain.enrichment import Outcome
 from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.providers.protocol import Verdict
 from enrich_pipeline.store import answers, calls, work
-from enrich_pipeline.waterfall.booking import OPEN_LINES, change, post_lines
+from enrich_pipeline.waterfall.booking import OPEN_LINES, Booking, change, post_lines
 from enrich_pipeline.waterfall.context import Context
 
 
@@ -24,9 +24,7 @@ def release(conn: Connection, stored: calls.StoredCall, settlement: str, reason:
     _move_lines(
         conn, stored, settlement, reason, OPEN_LINES, LineState.RELEASED, Outcome.ERROR, reopen
     )
-    calls.close_or_keep(
-        conn, stored.call_id, when_open=stored.state, when_closed="released", reason=reason
-    )
+    calls.close_or_keep(conn, [calls.Closing(stored.call_id, stored.state, "released", reason)])
 
 
 def reject_record(conn: Connection, stored: calls.StoredCall, settlement: str, reason: str) -> None:
@@ -46,9 +44,7 @@ def reject_record(conn: Connection, stored: calls.StoredCall, settlement: str, r
         move_on,
         verdict=Verdict.INVALID_INPUT.value,
     )
-    calls.close_or_keep(
-        conn, stored.call_id, when_open=stored.state, when_closed="released", reason=reason
-    )
+    calls.close_or_keep(conn, [calls.Closing(stored.call_id, stored.state, "released", reason)])
 
 
 def doubt(
@@ -72,13 +68,9 @@ def doubt(
         Outcome.IN_DOUBT,
         park,
     )
-    calls.close_or_keep(
-        conn,
-        stored.call_id,
-        when_open="in_doubt",
-        reason=reason,
-        write_off_hours=ctx.terms(stored.provider).in_doubt_hours,
-    )
+    hours = ctx.terms(stored.provider).in_doubt_hours
+    closing = calls.Closing(stored.call_id, "in_doubt", reason=reason, write_off_hours=hours)
+    calls.close_or_keep(conn, [closing])
     return fields
 
 
@@ -105,9 +97,7 @@ def write_off(
         move_on,
         evidence=evidence,
     )
-    calls.close_or_keep(
-        conn, stored.call_id, when_open="in_doubt", when_closed="written_off", reason=reason
-    )
+    calls.close_or_keep(conn, [calls.Closing(stored.call_id, "in_doubt", "written_off", reason)])
 
 
 def _move_lines(
@@ -127,15 +117,16 @@ def _move_lines(
 
     `then` gets the enrichments whose current attempt ended by it.
     """
-    lines = [x for x in calls.lines_of(conn, stored.call_id) if x.state in moved]
+    lines = [x for x in calls.lines_of(conn, [stored.call_id]) if x.state in moved]
     work.lock_persons(conn, [x.person_id for x in lines], wait=True)
     results = [answers.LineResult(change(x, after), verdict, reason, None) for x in lines]
     touched = {x.line_id for x in lines}
-    mine = [a for a in answers.attempts_of(conn, stored.call_id) if a.line_id in touched]
+    mine = [a for a in answers.attempts_of(conn, [stored.call_id]) if a.line_id in touched]
     answers.write_lines(conn, results)
     answers.write_attempts(
         conn, [answers.AttemptResult(a.attempt_id, outcome, reason) for a in mine]
     )
     then([a.enrichment_id for a in mine if a.is_current])
-    post_lines(conn, stored, settlement, results, 0, None, evidence)
+    booking = Booking(stored, settlement, results, evidence=evidence)
+    post_lines(conn, stored.provider, [booking])
     return len(mine)

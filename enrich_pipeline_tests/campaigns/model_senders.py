@@ -15,7 +15,9 @@ from enrich_pipeline.providers.protocol import HttpRequest, HttpResponse
 from enrich_pipeline.waterfall import fault_points
 from enrich_pipeline.waterfall.claim import Claimed
 from enrich_pipeline.waterfall.context import Context, Partition
-from enrich_pipeline.waterfall.send import Sent, send
+from enrich_pipeline.waterfall.send import Sent
+
+from ..support.lab import sent_alone
 
 _HALTS = frozenset({"answered", "stored", "unsent", "lost"})
 _IN_TRANSACTION = frozenset({"arming", "settling"})
@@ -90,7 +92,7 @@ class Sender:
         self._may_go.acquire()
         try:
             if not self._is_killed:
-                self.result = send(ctx, partition, self.claimed)
+                self.result = sent_alone(ctx, partition, self.claimed)
         except _Killed:
             pass
         except BaseException as error:  # noqa: BLE001 - told to the machine, in its thread

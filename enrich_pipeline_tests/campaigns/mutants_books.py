@@ -54,11 +54,11 @@ BOOKS = (
             Edit("waterfall/booking.py", "    ledger.post(\n", "    _post_apart(\n"),
             Edit(
                 "waterfall/booking.py",
-                "def post_lines(\n",
+                "def post_lines(conn",
                 "def _post_apart(conn, provider, entries):\n"
                 "    with conn.engine.begin() as own:\n"
                 "        ledger.post(own, provider, entries)\n\n\n"
-                "def post_lines(\n",
+                "def post_lines(conn",
             ),
         ),
         ("scenes", "crash"),
@@ -69,10 +69,10 @@ BOOKS = (
         (
             Edit(
                 "waterfall/send.py",
-                "            reply = _read(conn, ctx, stored, kept)\n",
-                "            reply = _read(conn, ctx, stored, kept)\n"
-                "            with ctx.engine.begin() as first:\n"
-                "                replies.mark_read(first, call_id, kept.settlement, ())\n",
+                "    api = ctx.providers[stored.provider]\n    responses = [\n",
+                "    with ctx.engine.begin() as first:\n"
+                "        replies.mark_read(first, {(stored.call_id, kept.settlement): ()})\n"
+                "    api = ctx.providers[stored.provider]\n    responses = [\n",
             ),
         ),
         ("scenes", "crash"),
@@ -95,7 +95,7 @@ BOOKS = (
         (
             Edit(
                 "waterfall/booking.py",
-                "spend_date=stored.spend_date,",
+                "spend_date=b.stored.spend_date,",
                 "spend_date=reservations.today(conn),",
             ),
             Edit(
@@ -158,7 +158,7 @@ BOOKS = (
         (
             Edit(
                 "waterfall/findings.py",
-                "if not is_blocked and (consents or v.attribute is not Attribute.PERSONAL_EMAIL)",
+                "if may_keep and (consents or v.attribute is not Attribute.PERSONAL_EMAIL)",
                 "if v.attribute is not None",
             ),
         ),

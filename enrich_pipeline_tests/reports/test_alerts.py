@@ -241,7 +241,7 @@ def test_an_open_breaker_is_told_with_its_reason_and_a_closed_one_is_not(
     assert (alert.key, alert.level) == ("breaker:lance:phones", Level.WARNING)
     assert "Top up the account" in alert.action
     with engine.begin() as conn:
-        breakers.succeeded(conn, "lance", ["phones"], datetime.now(UTC) + timedelta(seconds=1))
+        breakers.succeeded(conn, "lance", [(["phones"], datetime.now(UTC) + timedelta(seconds=1))])
     assert holding(engine, policy) == {}
 
 

@@ -17,13 +17,13 @@ _WATERFALLS = {Field.PHONE: ("prospeo",)}
 @pytest.mark.parametrize(
     ("table", "step"),
     [
-        ("attempts", lambda conn: answers.attempts_of(conn, 1)),
+        ("attempts", lambda conn: answers.attempts_of(conn, [1])),
         ("attempts", lambda conn: work.to_next(conn, [1])),
         (
             "attempts",
             lambda conn: opening.open_enrichments(conn, date(2026, 9, 20), 0, _WATERFALLS, "run"),
         ),
-        ("observations", lambda conn: answers.remember_own_knowledge(conn, 1)),
+        ("observations", lambda conn: answers.remember_own_knowledge(conn, [1])),
         ("observations", lambda conn: person_inputs.refresh_inputs(conn, [1])),
     ],
     ids=["settling", "moving on", "opening", "remembering", "what is known"],

@@ -27,10 +27,12 @@ from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.settings import load as load_settings
 from enrich_pipeline.store import connection, invariants
+from enrich_pipeline.waterfall.claim import Claimed
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition, StageSummary, Waterfall
 from enrich_pipeline.waterfall.planning import NightSummary, plan_night
 from enrich_pipeline.waterfall.reconcile import Reconciliation, reconcile
+from enrich_pipeline.waterfall.send import Sent, send, settle_answered
 from enrich_pipeline.webhooks.server import serving
 
 from ..sandbox import people
@@ -112,6 +114,15 @@ def opened(
         sleep=sleep,
     ) as waterfall:
         yield waterfall
+
+
+def sent_alone(ctx: Context, partition: Partition, claimed: Claimed) -> Sent:
+    """What becomes of one call that is sent and settled beside no other."""
+    sent = send(ctx, claimed)
+    if sent.answered is None:
+        return sent
+    (settled,) = settle_answered(ctx, partition, [sent.answered])
+    return settled
 
 
 def chain_of(settings: Settings) -> tuple[str, ...]:

@@ -3,11 +3,10 @@
 import pytest
 
 from enrich_pipeline.store.work import Memory
-from enrich_pipeline.waterfall import send
 from enrich_pipeline.waterfall.claim import Cursor, claim, with_larger_answers
 from enrich_pipeline.waterfall.engine import Partition
 
-from ..support.lab import contact, contacts, only
+from ..support.lab import contact, contacts, only, sent_alone
 from .conftest import Open
 
 LATER = "2026-02-01T00:00:00Z"
@@ -37,7 +36,7 @@ def test_who_withdraws_between_claim_and_arm_is_not_sent_a_single_byte(
             ctx, partition, provider, Cursor(), 1, receiver_ready=True, last_chance=True
         )
         lab.load([contact(1, updated_at=LATER, personal_email_consent="true") | change])
-        sent = send.send(ctx, partition, claimed)
+        sent = sent_alone(ctx, partition, claimed)
     assert sent.stopped_reason == "withdrawn"
     assert lab.sandbox.requests()[provider]["count"] == 0
     assert lab.states(provider) == {"released": 1}

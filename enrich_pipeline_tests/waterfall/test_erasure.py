@@ -12,7 +12,7 @@ from enrich_pipeline.waterfall.claim import Cursor, claim
 from enrich_pipeline.waterfall.engine import Partition
 
 from ..sandbox import people
-from ..support.lab import Lab, contact, contacts, only
+from ..support.lab import Lab, contact, contacts, only, sent_alone
 from .conftest import Open
 
 
@@ -41,7 +41,7 @@ def test_who_is_erased_between_claim_and_arm_is_not_sent_a_single_byte(
             ctx, partition, provider, Cursor(), 1, receiver_ready=True, last_chance=True
         )
         assert erase(lab, "c0001").open_calls == 1
-        sent = send.send(ctx, partition, claimed)
+        sent = sent_alone(ctx, partition, claimed)
     assert sent.stopped_reason == "withdrawn"
     assert lab.sandbox.requests()[provider]["count"] == 0
     lab.drain()
@@ -88,7 +88,7 @@ def test_a_poisoned_call_is_bisected_without_who_was_erased(open_lab: Open) -> N
                     return settle(*arguments)  # type: ignore[arg-type]
 
                 patch.setattr(send, "settle_stored", erased_meanwhile)
-                sent = send.send(ctx, partition, claimed)
+                sent = sent_alone(ctx, partition, claimed)
     assert sum(one.persons for one in sent.successors) == 4
     lab.sweep()
     lab.assert_books()

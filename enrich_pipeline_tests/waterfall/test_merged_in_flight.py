@@ -13,7 +13,7 @@ from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition
 
-from ..support.lab import Lab, contact, only
+from ..support.lab import Lab, contact, only, sent_alone
 from .conftest import Open
 
 LATER = "2026-02-01T00:00:00Z"
@@ -50,7 +50,7 @@ def test_a_survivor_who_withdraws_is_not_asked_for_by_the_call_of_the_merged_per
     with claimed(lab, "agntdata") as (ctx, calls):
         unite(lab, do_not_enrich="true")
         for call in calls:
-            sent = send.send(ctx, Partition(lab.today, 0), call)
+            sent = sent_alone(ctx, Partition(lab.today, 0), call)
             assert sent.stopped_reason == "withdrawn"
     assert lab.sandbox.requests()["agntdata"]["count"] == 0
 
@@ -94,7 +94,7 @@ def test_a_survivor_is_not_asked_about_again_for_what_the_merged_person_was_told
         asked = dict(lab.sql("select call_id, person_id from enrichment.charge_lines"))
         for call in calls:
             if asked[call.call_id] == merged:
-                assert send.send(ctx, Partition(lab.today, 0), call).settled is not None
+                assert sent_alone(ctx, Partition(lab.today, 0), call).settled is not None
             else:
                 send.give_back(ctx, call, "stopping")
     known = (
@@ -139,7 +139,7 @@ def test_what_was_claimed_while_the_merge_waited_was_claimed_for_two_persons(
             ctx, partition, "agntdata", Cursor(), 1, receiver_ready=True, last_chance=True
         )
         merging.join()
-        assert send.send(ctx, partition, call).settled is not None
+        assert sent_alone(ctx, partition, call).settled is not None
     lab.plan()
     paid = "select count(*), count(distinct person_id) from enrichment.charge_lines "
     assert lab.sql(f"{paid} where cost_micro > 0") == [(2, 1)]

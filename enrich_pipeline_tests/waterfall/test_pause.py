@@ -77,7 +77,7 @@ def test_a_call_that_was_reserved_before_the_pause_is_given_back(open_lab: Open)
             ctx, partition, "prospeo", Cursor(), 2, receiver_ready=True, last_chance=True
         )
         pause(lab)
-        assert send(ctx, partition, claimed).stopped_reason == "paused"
+        assert send(ctx, claimed).stopped_reason == "paused"
     assert lab.sent()["prospeo"] == 0
     assert lab.states("prospeo") == {"released": 1}
     assert waiting(lab) == {"paused"}
