@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.domain.posting import LineChange
 from enrich_pipeline.providers.protocol import Item, Verdict
 from enrich_pipeline.store.calls import StoredLine
 from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 from enrich_pipeline.store.work import expire_unwanted, known_persons
 
 

@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from enrich_pipeline.store.statement import text
 
 ALL_PRODUCTS = "*"
 

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.providers.protocol import Datapoint, Item, PersonInputs
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,20 +293,18 @@ def close_or_keep(conn: Connection, closings: Sequence[Closing]) -> None:
                 SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS r(call_id bigint,
                     when_open text, when_closed text, reason text, job_id text,
                     deadline_seconds float8, poll_seconds float8, write_off_hours float8)
-            ), counted AS (
-                SELECT g.call_id,
-                       count(*) FILTER (WHERE l.state IN ('held', 'in_doubt')) AS live,
-                       count(*) FILTER (WHERE l.state = 'written_off') AS lost
-                FROM closing AS g LEFT JOIN enrichment.charge_lines AS l USING (call_id)
-                GROUP BY g.call_id
             ), decided AS (
                 SELECT g.*, CASE WHEN n.live > 0 THEN g.when_open
                             WHEN k.state IN ('settled', 'released') THEN k.state
                             WHEN n.lost > 0 THEN 'written_off' ELSE g.when_closed END AS state,
                        n.live = 0 AND n.lost = 0 AS is_over
                 FROM closing AS g
-                JOIN counted AS n USING (call_id)
                 JOIN enrichment.calls AS k USING (call_id)
+                -- For each call by index, however many rows the planner expects.
+                CROSS JOIN LATERAL (
+                    SELECT count(*) FILTER (WHERE l.state IN ('held', 'in_doubt')) AS live,
+                           count(*) FILTER (WHERE l.state = 'written_off') AS lost
+                    FROM enrichment.charge_lines AS l WHERE l.call_id = g.call_id OFFSET 0) AS n
             ), forgotten AS (
                 -- Of somebody who was erased meanwhile: nothing has to be told apart any more.
                 UPDATE enrichment.charge_lines AS l SET external_id = NULL

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import sqlalchemy
+from pydantic_core import from_json
 from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
@@ -67,7 +68,10 @@ def create_engine(url: URL, pool_size: int = 5) -> Engine:
     engine = sqlalchemy.create_engine(
         _with_options(url, _SESSION),
         pool_size=pool_size,
+        # Who worked last works on: few connections have the statements prepared, and those all.
+        pool_use_lifo=True,
         max_overflow=pool_size,
+        json_deserializer=from_json,
         # Parameters are values of persons and must not appear in exceptions.
         hide_parameters=True,
         connect_args={"application_name": "enrich", "connect_timeout": 10},

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from enrich_pipeline.store.statement import text
 
 MAX_STRANGERS = 1_000
 """Deliveries under tokens of no call that are kept: bounds what guessing can make us store."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.domain.posting import (
     SIDES,
@@ -23,6 +23,7 @@ from enrich_pipeline.domain.posting import (
     budget_move,
 )
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 
 @dataclass(frozen=True, slots=True)

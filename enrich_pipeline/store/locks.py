@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from enrich_pipeline.store.statement import text
 
 PLAN: Final = 1
 PERSONS: Final = 2

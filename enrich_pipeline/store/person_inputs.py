@@ -7,7 +7,9 @@ Kept as one row per person, so that a claim reads no more than that. Who is who 
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from enrich_pipeline.store.statement import text
 
 KNOWN_BY: Final = """
     SELECT i.identity FROM enrichment.persons AS p

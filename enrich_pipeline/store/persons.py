@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.domain import person as domain
 from enrich_pipeline.domain.normalize import NameParts
@@ -17,6 +17,7 @@ from enrich_pipeline.domain.person import Assignment, ContactKeys, Identifier, I
 from enrich_pipeline.store import locks, person_merges
 from enrich_pipeline.store.person_inputs import refresh_inputs
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 __all__ = [
     "ResolveSummary",

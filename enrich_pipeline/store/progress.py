@@ -20,16 +20,19 @@ def stage_money(conn: Connection, day: date, batch: int, provider: str) -> Stage
     """One provider in one partition."""
     row = conn.execute(
         text("""
-            SELECT (SELECT count(*) FROM enrichment.attempts AS a
-                    WHERE a.partition_date = :day AND a.batch = :batch AND a.provider = :provider
-                      AND a.outcome = 'pending') AS pending,
-                   (SELECT count(*) FROM enrichment.attempts AS a
-                    WHERE a.partition_date = :day AND a.batch = :batch AND a.provider = :provider
-                      AND a.outcome = 'in_doubt') AS in_doubt,
-                   (SELECT coalesce(sum(l.hold_micro), 0) FROM enrichment.charge_lines AS l
-                    JOIN enrichment.calls AS c USING (call_id)
-                    WHERE c.partition_date = :day AND c.batch = :batch AND c.provider = :provider
-                      AND l.state = 'held') AS held_micro
+            -- Only calls that are under way have anything open: these few, not all of a night.
+            WITH live AS (
+                SELECT call_id FROM enrichment.calls
+                WHERE partition_date = :day AND batch = :batch AND provider = :provider
+                  AND state IN ('reserved', 'sending', 'responded', 'accepted', 'in_doubt')
+            )
+            SELECT (SELECT count(*) FROM live JOIN enrichment.attempts AS a USING (call_id)
+                    WHERE a.outcome = 'pending') AS pending,
+                   (SELECT count(*) FROM live JOIN enrichment.attempts AS a USING (call_id)
+                    WHERE a.outcome = 'in_doubt') AS in_doubt,
+                   (SELECT coalesce(sum(l.hold_micro), 0)
+                    FROM live JOIN enrichment.charge_lines AS l USING (call_id)
+                    WHERE l.state = 'held') AS held_micro
         """),
         {"day": day, "batch": batch, "provider": provider},
     ).one()

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.domain.policy import RateWindow
 from enrich_pipeline.providers.protocol import Quota
+from enrich_pipeline.store.statement import text
 
 _SLICES = 100
 _SHORTEST_MARGIN_SECONDS = 0.02

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 
 def store(conn: Connection, call_id: int, settlement: str, responses: str, digest: bytes) -> None:

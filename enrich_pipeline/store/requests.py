@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 
 @dataclass(frozen=True, slots=True)

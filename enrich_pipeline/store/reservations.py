@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.providers.protocol import Item
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 
 @dataclass(frozen=True, slots=True)

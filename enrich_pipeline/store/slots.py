@@ -2,9 +2,10 @@
 
 from zlib import crc32
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.store import locks
+from enrich_pipeline.store.statement import text
 
 LEASE_SECONDS = 5.0
 """A run that was not heard of for so long has no calls under way any more; a dead one neither."""

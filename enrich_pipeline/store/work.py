@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.providers.protocol import Datapoint, PersonInputs
 from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
+from enrich_pipeline.store.statement import text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def candidates(
     rows = conn.execute(
         text("""
             -- In the order of enrichments_open, from the cursor on: every page costs the same.
-            -- LIMIT has each row looked up: as EXISTS it was a join of two guesses, quadratic.
+            -- LIMIT and OFFSET have each row looked up: as plain EXISTS the first was a join of two
+            -- guesses, quadratic, and the second read the whole table at every look.
             SELECT DISTINCT e.rank, e.person_id
             FROM enrichment.enrichments AS e
             CROSS JOIN LATERAL (
@@ -85,7 +87,8 @@ def candidates(
                   WHERE live.person_id = e.person_id
                     AND live.state IN ('open', 'pending', 'in_doubt')
                     AND (live.waterfall[live.position] = ANY(cast(:earlier AS text[]))
-                         OR array_position(live.waterfall, :provider) > live.position)))
+                         OR array_position(live.waterfall, :provider) > live.position)
+                  OFFSET 0))
             ORDER BY e.rank, e.person_id LIMIT :limit
         """),
         {

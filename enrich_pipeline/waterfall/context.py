@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.policy import Policy, ProviderPolicy
 from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.providers.protocol import Call, Offer, Provider
 from enrich_pipeline.store.calls import StoredCall
+from enrich_pipeline.store.statement import text
 
 
 @dataclass(frozen=True, slots=True)

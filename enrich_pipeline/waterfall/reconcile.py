@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.providers.http import ExchangeError, ProviderClient
 from enrich_pipeline.providers.protocol import Provider
+from enrich_pipeline.store.statement import text
 from enrich_pipeline.waterfall.context import Access, Context
 
 _DEADLINE_SECONDS = 30.0

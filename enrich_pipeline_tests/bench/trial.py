@@ -42,7 +42,10 @@ SANDBOX_OPTIONS = (
 MIX = ", ".join(f"{name} {share:.0%}" for name, share in SHARES.items())
 """Which share of all people each provider has; whatever it has is right and verified."""
 ENGINE = (sys.executable, "-m", f"{__package__}.contending.engine")
-BATCHES = default_policy().refresh.batches
+BATCHES = 2
+"""A process each: as many as there are cores."""
+CONCURRENCY = 16
+"""Calls to a provider at a time, in each of them."""
 
 FOUND_BY_PIPELINE = """
     select field, count(*) from enrichment.enrichments where result = 'found' group by field
@@ -87,7 +90,9 @@ class Arena:
         own = {
             "refresh": {"batches": BATCHES, "contacts_per_night": contacts},
             "budget": {"night_usd": 1_000_000_000, "person_usd": 1_000},
-            "providers": {name: {"await_seconds": 120} for name in PROVIDERS},
+            "providers": {
+                name: {"await_seconds": 120, "concurrency": CONCURRENCY} for name in PROVIDERS
+            },
         }
         self._configuration = ground.home / "own.yaml"
         self._configuration.write_text(yaml.safe_dump(configuration(own)))
