@@ -1,7 +1,7 @@
 """What a settlement leaves behind: line results, observations, attempts, moved enrichments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,9 +28,12 @@ class LineResult:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One reported value, ready to be stored."""
+    """One reported value, ready to be stored: about whom, and which attempt it answered."""
 
+    person_id: int
+    call_id: int
     line_id: int
+    attempt_id: int | None
     attribute: str
     value: str
     status: str
@@ -78,45 +81,21 @@ def write_lines(conn: Connection, results: Sequence[LineResult]) -> None:
 
 
 def write_observations(conn: Connection, provider: str, observed: Sequence[Observed]) -> None:
-    """Stores reported values once per (line, attribute, value); merged persons get them too."""
+    """Stores reported values once per (line, attribute, value)."""
     if not observed:
         return
     conn.execute(
         text("""
             INSERT INTO enrichment.observations (person_id, attribute, value, status, confidence,
                 provider, call_id, line_id, attempt_id, observed_at, rejected_reason)
-            SELECT coalesce(p.merged_into, p.person_id), o.attribute, o.value, o.status,
-                o.confidence, :provider, l.call_id, o.line_id, t.attempt_id, o.observed_at,
-                o.rejected_reason
-            FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS o(line_id bigint, attribute text,
-                value text, status text, confidence text, observed_at timestamptz,
-                rejected_reason text)
-            JOIN enrichment.charge_lines AS l ON l.line_id = o.line_id
-            JOIN enrichment.persons AS p ON p.person_id = l.person_id
-            LEFT JOIN LATERAL (
-                SELECT a.attempt_id FROM enrichment.attempts AS a
-                WHERE a.line_id = o.line_id AND a.outcome <> 'reused'
-                ORDER BY (a.field = CASE WHEN o.attribute IN
-                        ('work_email', 'phone', 'personal_email') THEN o.attribute
-                        ELSE 'profile' END) DESC, a.attempt_id
-                LIMIT 1) AS t ON true
+            SELECT o.person_id, o.attribute, o.value, o.status, o.confidence, :provider, o.call_id,
+                o.line_id, o.attempt_id, o.observed_at, o.rejected_reason
+            FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS o(person_id bigint, call_id bigint,
+                line_id bigint, attempt_id bigint, attribute text, value text, status text,
+                confidence text, observed_at timestamptz, rejected_reason text)
             ON CONFLICT (line_id, attribute, md5(value)) DO NOTHING
         """),
-        {
-            "provider": provider,
-            "rows": as_json(
-                {
-                    "line_id": o.line_id,
-                    "attribute": o.attribute,
-                    "value": o.value,
-                    "status": o.status,
-                    "confidence": o.confidence,
-                    "observed_at": o.observed_at,
-                    "rejected_reason": o.rejected_reason,
-                }
-                for o in observed
-            ),
-        },
+        {"provider": provider, "rows": as_json(asdict(o) for o in observed)},
     )
 
 
@@ -349,9 +328,15 @@ def remember_own_knowledge(conn: Connection, call_ids: Sequence[int]) -> None:
     conn.execute(
         text("""
             WITH asked AS MATERIALIZED (
-                SELECT l.line_id, l.provider, coalesce(m.merged_into, m.person_id) AS person_id
-                FROM enrichment.charge_lines AS l JOIN enrichment.persons AS m USING (person_id)
-                WHERE l.call_id = ANY(cast(:ids AS bigint[]))
+                SELECT * FROM (
+                    SELECT l.line_id, l.provider, coalesce(m.merged_into, m.person_id) AS person_id,
+                        l.verdict IS DISTINCT FROM 'found' AS may_be_a_miss,
+                        bool_or(l.verdict IS DISTINCT FROM 'found') OVER (
+                            PARTITION BY coalesce(m.merged_into, m.person_id)) AS has_a_miss
+                    FROM enrichment.charge_lines AS l
+                    JOIN enrichment.persons AS m USING (person_id)
+                    WHERE l.call_id = ANY(cast(:ids AS bigint[]))) AS l
+                WHERE has_a_miss
             ), told AS (
                 -- By line: observations have no index by call, and are the largest table of all.
                 SELECT o.person_id,
@@ -383,7 +368,8 @@ def remember_own_knowledge(conn: Connection, call_ids: Sequence[int]) -> None:
             UPDATE enrichment.charge_lines AS l SET sent_identity = array(
                 SELECT DISTINCT h FROM unnest(l.sent_identity || g.hashes) AS h ORDER BY h)
             FROM asked JOIN gathered AS g USING (person_id)
-            WHERE l.line_id = asked.line_id AND NOT g.hashes <@ l.sent_identity
+            WHERE l.line_id = asked.line_id AND asked.may_be_a_miss
+              AND NOT g.hashes <@ l.sent_identity
         """),
         {"ids": list(call_ids)},
     )

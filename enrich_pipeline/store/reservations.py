@@ -145,21 +145,20 @@ def insert_reserved(
             WITH input AS (
                 SELECT * FROM jsonb_to_recordset(cast(:lines AS jsonb)) AS l(call_id bigint,
                     provider text, item_key text, person_id bigint, product text, options text,
-                    fields jsonb, hold_micro bigint, hold_usd_micro bigint, sent_identity jsonb,
-                    enrichment_ids jsonb)
+                    fields text[], hold_micro bigint, hold_usd_micro bigint, sent_identity text[],
+                    enrichment_ids bigint[])
             ), lines AS (
                 INSERT INTO enrichment.charge_lines (call_id, item_key, person_id, provider,
                     product, options, fields, hold_micro, hold_usd_micro, sent_identity)
                 SELECT i.call_id, i.item_key, i.person_id, i.provider, i.product, i.options,
-                    array(SELECT jsonb_array_elements_text(i.fields)), i.hold_micro,
-                    i.hold_usd_micro, array(SELECT jsonb_array_elements_text(i.sent_identity))
+                    i.fields, i.hold_micro, i.hold_usd_micro, i.sent_identity
                 FROM input AS i
                 RETURNING line_id, call_id, item_key, product
             ), asked AS (
-                SELECT l.line_id, l.call_id, e.value::bigint AS enrichment_id
+                SELECT l.line_id, l.call_id, e.enrichment_id
                 FROM input AS i
                 JOIN lines AS l USING (call_id, item_key, product)
-                CROSS JOIN jsonb_array_elements_text(i.enrichment_ids) AS e
+                CROSS JOIN unnest(i.enrichment_ids) AS e(enrichment_id)
             ), pending AS (
                 UPDATE enrichment.enrichments AS e
                 SET state = 'pending', wait_reason = NULL

@@ -46,7 +46,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Context:
-    """Shared by all threads of one run; its only state is whether the run was asked to stop."""
+    """Shared by all threads of one run, with what they tell each other."""
 
     engine: Engine
     policy: Policy
@@ -57,6 +57,8 @@ class Context:
     fields: tuple[Field, ...] = tuple(Field)
     stopping: threading.Event = field(default_factory=threading.Event)
     """Once set nothing more is claimed or sent; what is under way is finished."""
+    free_until: dict[str, float] = field(default_factory=dict)
+    """Until when who asks a provider without rate windows needs no leave; monotonic seconds."""
 
     def terms(self, provider: str) -> ProviderPolicy:
         return self.policy.providers[provider]

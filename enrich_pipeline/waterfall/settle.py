@@ -163,7 +163,7 @@ def settle_together(
         if each is not None:
             judged.append(each)
     if judged:
-        _apply(conn, ctx, provider, judged, now)
+        _apply(conn, ctx, provider, judged, standings, now)
     return done
 
 
@@ -213,12 +213,18 @@ def _judge(
 
 
 def _apply(
-    conn: Connection, ctx: Context, provider: str, judged: Sequence[_Judged], now: datetime
+    conn: Connection,
+    ctx: Context,
+    provider: str,
+    judged: Sequence[_Judged],
+    standings: Mapping[int, answers.Standing],
+    now: datetime,
 ) -> None:
     results = [r for each in judged for r in each.booking.results]
     answers.write_lines(conn, results)
     found = [f for each in judged for f in each.findings]
-    _store_values(conn, provider, found, now)
+    attempts = answers.attempts_of(conn, [each.call_id for each in judged])
+    _store_values(conn, provider, found, attempts, standings, now)
     answers.write_external_ids(
         conn,
         {
@@ -234,7 +240,7 @@ def _apply(
         conn, [each.call_id for each in judged if each.findings or each.provider_ids]
     )
     _refresh_inputs(conn, provider, found, provider_ids)
-    _advance(conn, ctx, judged, now)
+    _advance(conn, ctx, judged, attempts, now)
     post_lines(conn, provider, [each.booking for each in judged])
     answers.note_requested(
         conn,
@@ -286,12 +292,26 @@ def _state_when_open(settlement: Settlement) -> str:
 
 
 def _store_values(
-    conn: Connection, provider: str, findings: Sequence[Finding], now: datetime
+    conn: Connection,
+    provider: str,
+    findings: Sequence[Finding],
+    attempts: Sequence[answers.StoredAttempt],
+    standings: Mapping[int, answers.Standing],
+    now: datetime,
 ) -> None:
-    """Every reported value becomes an observation, those about somebody else as rejected ones."""
+    """Every reported value becomes an observation, those about somebody else as rejected ones.
+
+    Of a person who was merged away it is the survivor's.
+    """
+    asked: dict[int, list[answers.StoredAttempt]] = {}
+    for attempt in attempts:
+        asked.setdefault(attempt.line_id, []).append(attempt)
     observed = [
         answers.Observed(
+            person_id=standings[f.line.person_id].survivor,
+            call_id=f.line.call_id,
             line_id=f.line.line_id,
+            attempt_id=_answered(asked.get(f.line.line_id, ()), FIELD_OF[v.attribute]),
             attribute=v.attribute.value,
             value=v.value,
             status=v.status.value,
@@ -303,6 +323,12 @@ def _store_values(
         for v in f.values
     ]
     answers.write_observations(conn, provider, observed)
+
+
+def _answered(attempts: Sequence[answers.StoredAttempt], told: Field) -> int | None:
+    """The attempt for the very field, else the first of those that the line answers."""
+    asked = (a.attempt_id for a in attempts if a.field == told.value)
+    return next(asked, attempts[0].attempt_id if attempts else None)
 
 
 def _provider_ids(
@@ -348,7 +374,13 @@ def _refresh_inputs(
         persons.refresh_inputs(conn, sorted(learnt))
 
 
-def _advance(conn: Connection, ctx: Context, judged: Sequence[_Judged], now: datetime) -> None:
+def _advance(
+    conn: Connection,
+    ctx: Context,
+    judged: Sequence[_Judged],
+    attempts: Sequence[answers.StoredAttempt],
+    now: datetime,
+) -> None:
     """Writes the attempts' outcomes; accepted fields are finished, the others move on."""
     by_line = {f.line.line_id: (each, f) for each in judged for f in each.findings}
     if not by_line:
@@ -358,7 +390,6 @@ def _advance(conn: Connection, ctx: Context, judged: Sequence[_Judged], now: dat
     written: list[answers.AttemptResult] = []
     accepted: list[int] = []
     moving: list[int] = []
-    attempts = answers.attempts_of(conn, [each.call_id for each in judged])
     mine = [a for a in attempts if a.line_id in by_line]
     for attempt in sorted(mine, key=lambda a: _declared_position(by_line[a.line_id][1], a)):
         each, finding = by_line[attempt.line_id]

@@ -99,8 +99,13 @@ def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float
     """Waits for the turn of one request outside of a stage; not while the run stops."""
     windows = ctx.terms(provider).rate
     while not ctx.stopping.is_set():
+        asked_at = time.monotonic()
+        if not windows and asked_at < ctx.free_until.get(provider, 0.0):
+            return
         with ctx.engine.begin() as conn:
             lease = rate_limits.lease(conn, provider, windows, records, 1)
         if lease.requests:
+            # Without a window nothing is counted: the next request needs no leave of its own.
+            ctx.free_until[provider] = asked_at + lease.seconds
             return
         sleep(min(lease.wait, _LONGEST_SLEEP_SECONDS))

@@ -10,9 +10,8 @@ the concurrency of calls, so that a night with many of them may take less.
 import argparse
 
 from ..campaigns.figures import Figures
-from ..store.rows import default_policy
 from ..support.sandbox import PROVIDERS
-from .trial import ENGINE, FOUND_BY_PIPELINE, arena, say
+from .trial import CONCURRENCY, ENGINE, FOUND_BY_PIPELINE, arena, say
 
 MOST = 1.1
 """The night's time over what the latency alone takes."""
@@ -29,13 +28,11 @@ def run(chosen: argparse.Namespace) -> Figures:
     with arena(chosen.contacts, chosen.latency_ms) as place:
         say(f"a night of {chosen.contacts:,} contacts")
         trial = place.trial(ENGINE, FOUND_BY_PIPELINE)
-    terms = default_policy().providers
     least = {
-        name: trial.requests[name] * chosen.latency_ms / 1000 / terms[name].concurrency
-        for name in PROVIDERS
+        name: trial.requests[name] * chosen.latency_ms / 1000 / CONCURRENCY for name in PROVIDERS
     }
     for name in PROVIDERS:
-        asked = f"{trial.requests[name]:,}, {terms[name].concurrency}, {least[name]:.1f}"
+        asked = f"{trial.requests[name]:,}, {CONCURRENCY}, {least[name]:.1f}"
         figures.note(f"{name}: requests, at once, least seconds", asked)
     figures.note("latency one after the other, s", round(sum(least.values()), 1))
     figures.note("latency of the busiest provider, s", round(max(least.values()), 1))

@@ -77,7 +77,8 @@ def _show(trials: list[Trial]) -> None:
     table = Table(title="The engine with publishing, by size of the night", title_justify="left")
     for column in (
         *("contacts", "wall, s", "contacts/s", "CPU, s", "PostgreSQL CPU, s", "sandbox CPU, s"),
-        *("peak memory, MiB", "CPU ms/contact", "requests", "paid calls"),
+        *("peak memory, MiB", "CPU ms/contact", "KiB/contact"),
+        *("requests", "paid calls"),
     ):
         table.add_column(column, justify="right")
     for trial in trials:
@@ -90,6 +91,7 @@ def _show(trials: list[Trial]) -> None:
             f"{trial.sandbox_cpu:,.1f}",
             f"{trial.used.peak_bytes / 1024**2:,.0f}",
             f"{_cost(trial) * 1000:.2f}",
+            f"{trial.grown_bytes / trial.contacts / 1024:.1f}",
             f"{sum(trial.requests.values()):,}",
             f"{sum(trial.calls.values()):,}",
         )

@@ -45,7 +45,7 @@ ENGINE = (sys.executable, "-m", f"{__package__}.contending.engine")
 BATCHES = 2
 """A process each: as many as there are cores."""
 CONCURRENCY = 16
-"""Calls to a provider at a time, in each of them."""
+"""Calls to a provider at a time, of both together."""
 
 FOUND_BY_PIPELINE = """
     select field, count(*) from enrichment.enrichments where result = 'found' group by field
@@ -60,6 +60,8 @@ class Trial:
     used: usage.Usage
     server_cpu: float
     sandbox_cpu: float
+    grown_bytes: int
+    """By how much the database grew, indexes included."""
     began_after: float
     """Seconds from the start to the first request."""
     requests: Mapping[str, int]
@@ -137,9 +139,9 @@ class Arena:
             CommandFailed: the command did.
         """
         with self.night(contacts) as night:
-            before = self._spent()
+            size, before = _size(night.database), self._spent()
             used = usage.of_command(command, night.folder, night.environment)
-            after = self._spent()
+            after, grown = self._spent(), _size(night.database) - size
             counted = {str(field): int(n) for field, n in _run(night.database, found)}
         log = self._sandbox.requests()
         meter = self._sandbox.meter()
@@ -152,6 +154,7 @@ class Arena:
             used=used,
             server_cpu=after[0] - before[0],
             sandbox_cpu=after[1] - before[1],
+            grown_bytes=grown,
             began_after=first - used.started_at,
             requests={name: meter[name]["requests"] for name in PROVIDERS},
             calls={name: meter[name]["calls"] for name in PROVIDERS},
@@ -214,6 +217,11 @@ def arena(contacts: int, latency_ms: int = 0) -> Iterator[Arena]:
 
 def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
+
+
+def _size(database: URL) -> int:
+    ((size,),) = _run(database, "select pg_database_size(current_database())")
+    return int(size)
 
 
 def _run(database: URL, statement: str) -> list[Any]:

@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from .asking import COLUMNS, Call, Deliveries, Later, Night, Request, Waterfall, talk
 
-IN_FLIGHT = 32
-"""Calls at a time: as many as two processes of the pipeline with sixteen senders each."""
+IN_FLIGHT = 16
+"""Calls at a time: as many as the pipeline has at one provider."""
 LOOK_EVERY_SECONDS = 0.05
 
 TABLE = "floor_contacts"
