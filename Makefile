@@ -63,7 +63,7 @@ $(DLT_STAMP): requirements-dlt.lock | $(STAMP)
 	@.venv-dlt/bin/python -m pip install -qq --no-deps --require-hashes --only-binary :all: -r requirements-dlt.lock
 	@touch $@
 
-bench: setup $(if $(filter contenders,$(NAME)),$(DLT_STAMP)) ## Measure one promise about speed: NAME=contenders|latency|marts|overlap|rates|scale ARGS="--help"
+bench: setup $(if $(filter contenders,$(NAME)),$(DLT_STAMP)) ## Measure one promise about speed: NAME=contenders|latency|marts|overlap|rates|scale|selection ARGS="--help"
 	@$(BIN)/python -m enrich_pipeline_tests.bench $(NAME) $(ARGS)
 
 check: setup ## Lint, formatting, types, directions of imports

@@ -20,8 +20,8 @@ from enrich_pipeline.store import embedded
 
 DAGSTER_SCHEMA = "dagster"
 OLDEST_SERVER = 15
-_RESTED_SECONDS = 1.0
-"""A connection that was used more recently is taken to live; its next statement says if not."""
+_RESTED_SECONDS = 0.1
+"""Sooner than that no server has gone and come back: the next statement says whether it is there."""
 
 _DRIVERS = {"postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
 # A process that is put to sleep inside a transaction would keep its locks until somebody woke it.

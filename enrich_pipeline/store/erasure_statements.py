@@ -24,6 +24,8 @@ _TEMPLATES: Final = (
         "analytics.dim_contact_history",
         "delete from analytics.dim_contact_history where <of contact> or <of person>",
     ),
+    # Before the rows that it follows, whose trigger would leave nothing to count and to vacuum.
+    ("enrichment.freshness", "delete from enrichment.freshness where <of contact>"),
     ("analytics.dim_contacts", "delete from analytics.dim_contacts where <of contact>"),
     (
         "enrichment.observations",

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from enrich_pipeline.store.freshness import REASONS
 from enrich_pipeline.store.rows import as_json
 
 
@@ -105,18 +106,9 @@ def write_rows(conn: Connection, day: date, cap: int, batches: int) -> int:
     return int(
         conn.execute(
             text("""
-                with selectable as (
-                    select s.* from plan_stale as s join plan_wanted as w using (person_id, field)
-                    where w.blocked_by is null
-                      and not exists (
-                          select from plan_unselectable as u
-                          where u.person_id = s.person_id and u.field = s.field)
-                      and not exists (
-                          select from enrichment.plan_rows as r
-                          where r.partition_date = :day and r.contact_id = s.contact_id)
-                ), best as (
+                with best as (
                     select distinct on (contact_id) contact_id, weight, urgency, observed_at
-                    from selectable order by contact_id, urgency, observed_at nulls first
+                    from plan_selectable order by contact_id, urgency, observed_at nulls first
                 ), planned as (
                     select count(distinct contact_id) as contacts, coalesce(max(rank), 0) as rank
                     from enrichment.plan_rows where partition_date = :day
@@ -125,21 +117,27 @@ def write_rows(conn: Connection, day: date, cap: int, batches: int) -> int:
                         order by weight desc nulls last, urgency, observed_at nulls first,
                                  contact_id) as place
                     from best
+                ), chosen as (
+                    -- In the order of persons, to whom every row refers: pages come back.
+                    select s.contact_id, s.person_id, s.field, s.urgency,
+                           planned.rank + r.place as rank
+                    from planned
+                    join ranked as r on r.place <= :cap - planned.contacts
+                    join plan_selectable as s using (contact_id)
+                    order by s.person_id, s.contact_id, s.field
                 ), added as (
                     insert into enrichment.plan_rows
                         (partition_date, contact_id, person_id, field, reason, rank, batch)
-                    select :day, s.contact_id, s.person_id, s.field, s.reason,
-                           planned.rank + r.place, p.bucket % :batches
-                    from planned
-                    join ranked as r on r.place <= :cap - planned.contacts
-                    join selectable as s using (contact_id)
-                    join enrichment.persons as p using (person_id)
-                    order by r.place, s.field
+                    select :day, contact_id, person_id, field,
+                           (cast(:reasons as text[]))[urgency + 1], rank,
+                           (select p.bucket % :batches from enrichment.persons as p
+                            where p.person_id = chosen.person_id)
+                    from chosen
                     returning contact_id
                 )
                 select count(distinct contact_id) from added
             """),
-            {"day": day, "cap": cap, "batches": batches},
+            {"day": day, "cap": cap, "batches": batches, "reasons": list(REASONS)},
         ).scalar_one()
     )
 

@@ -7,6 +7,8 @@ from fractions import Fraction
 
 from sqlalchemy import Connection, text
 
+from enrich_pipeline.store import selection
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -28,13 +30,8 @@ class PatternRow:
 
 
 def take(conn: Connection, day: date, batches: Sequence[int] | None) -> Waiting:
-    """Make `plan_stale` hold what waits in a date's plan, for `judge`; earlier judgements go."""
-    conn.execute(
-        text("""
-            drop table if exists plan_stale, plan_wanted, plan_memory, plan_judged,
-                plan_unselectable
-        """)
-    )
+    """Make `plan_stale` hold what waits in a date's plan, for `judge`."""
+    conn.execute(text("drop table if exists plan_stale"))
     conn.execute(
         text("""
             create temp table plan_stale on commit drop as
@@ -75,7 +72,7 @@ def patterns(conn: Connection) -> list[PatternRow]:
         PatternRow(
             batch=row.batch,
             consented=row.consented,
-            present=tuple(row.present),
+            present=selection.datapoints(row.present),
             steps=tuple((s[0], s[1], s[2], s[3]) for s in row.steps),
             persons=row.persons,
         )

@@ -18,6 +18,7 @@ from enrich_pipeline.intake.source import sync, sync_source
 from enrich_pipeline.providers.protocol import Offer, Provider
 from enrich_pipeline.store import (
     coverage,
+    freshness,
     locks,
     person_merges,
     plan,
@@ -28,13 +29,17 @@ from enrich_pipeline.store import (
 from enrich_pipeline.waterfall.decide import MAX_FAILURES
 from enrich_pipeline.waterfall.pricing import Pattern, ProviderPrice, Range, Step, price
 
+LOOKED_BEYOND = 10_000
+"""Contacts looked at beyond a share of the cap: of smaller sources all reasons are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class NightSummary:
     """The plan of a date. `added` are the contacts that this call planned, the rest is in all.
 
     `fields` and `reasons` count (contact, field); `blocked` counts stale (person, field) that
-    cannot be bought, by reason, and is empty when this call had nothing to select.
+    cannot be bought, by reason, and is empty when this call had nothing to select. Where the cap
+    was reached it counts only contacts that ranked high enough to be looked at.
     """
 
     day: date
@@ -175,25 +180,50 @@ def write_plan(
     as_of = as_of_date(day, now)
     ages = {field.value: policy.fields[field].stale_after_days for field in policy.fields}
     bought = {field: age for field, age in ages.items() if policy.waterfall(Field(field))}
-    contacts_stale = selection.find_stale(conn, bought, as_of)
+    freshness.read_in_parallel(conn)
     if night is None:
         per_night = policy.refresh.contacts_per_night
         night = plan.Night(
             as_of=as_of,
             contacts_cap=per_night if limit is None else min(limit, per_night),
             batches=policy.refresh.batches,
-            contacts_stale=contacts_stale,
+            contacts_stale=0,
         )
     if plan.planned(conn, day)["contacts"] == 0:
-        night = replace(night, as_of=as_of, contacts_stale=contacts_stale)
-        plan.open_night(conn, day, night, coverage.coverage(conn, ages, as_of))
-    selection.judge(conn, judged_offers(policy, providers), _memory(policy, now))
-    selection.find_unselectable(conn)
-    blocked = selection.write_skips(conn, day)
+        covered, stale = coverage.survey(conn, ages, bought, as_of)
+        night = replace(night, as_of=as_of, contacts_stale=stale)
+        plan.open_night(conn, day, night, covered)
+    is_full = _select(conn, policy, providers, day, night.contacts_cap, bought, as_of, now)
+    blocked = selection.write_skips(conn, day, bought, as_of, is_full=is_full)
     added = plan.write_rows(conn, day, night.contacts_cap, night.batches)
     statistics.analyze(conn, added, "enrichment.plan_rows")
     plan.touch(conn, day, added=added)
     return _summary(conn, day, night, added=added, blocked=blocked)
+
+
+def _select(
+    conn: Connection,
+    policy: Policy,
+    providers: Mapping[str, Provider],
+    day: date,
+    cap: int,
+    bought: Mapping[str, int],
+    as_of: datetime,
+    now: datetime,
+) -> bool:
+    """Look at contacts until they fill the plan; return whether they do. Else it was at all.
+
+    Some of those looked at cannot be bought, or for less than what ranked them. Where a third more
+    than the cap is too few, all is done anew with more.
+    """
+    offers, memory = judged_offers(policy, providers), _memory(policy, now)
+    contacts = cap + cap // 3 + LOOKED_BEYOND
+    while True:
+        is_all = selection.look(conn, bought, as_of, contacts)
+        is_full = selection.select(conn, offers, memory, day, cap)
+        if is_all or is_full:
+            return is_full
+        contacts *= 3
 
 
 def judged_offers(

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..campaigns.figures import Figures
 
-BENCHES = ("contenders", "latency", "marts", "overlap", "rates", "scale")
+BENCHES = ("contenders", "latency", "marts", "overlap", "rates", "scale", "selection")
 """Each is a module of this package with `add_arguments(parser)` and `run(arguments) -> Figures`."""
 
 

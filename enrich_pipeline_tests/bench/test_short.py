@@ -10,7 +10,7 @@ from sqlalchemy import URL, Engine
 from ..campaigns.schedules import SHARES
 from ..support.lab import Bench, contacts
 from ..support.sandbox import AUTH, PROVIDERS, free_port
-from . import marts, usage
+from . import marts, selection, usage
 from .contenders import COUNTED
 from .contending.asking import Night, Waterfall
 from .contending.blocking import Mailbox, ask
@@ -23,6 +23,15 @@ def test_marts_answer_and_publishing_finds_what_changed(engine: Engine) -> None:
 
     assert figures.violations == []
     assert figures.values["publishing 75 changed contacts: new versions"] == 78
+
+
+@pytest.mark.campaign_short
+def test_selection_plans_full_nights(engine: Engine) -> None:
+    figures = selection.measure(engine, contacts=5_000)
+
+    assert figures.violations == []
+    assert figures.values["steady night: contacts stale"] == 150
+    assert figures.values["first night: contacts stale"] == 5_000
 
 
 @pytest.mark.campaign_short

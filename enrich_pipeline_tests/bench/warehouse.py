@@ -280,7 +280,7 @@ def fill(engine: Engine, contacts: int, observations: int) -> None:
     }
     statements = {**_TABLES, "dim_contacts": _DIM, "dim_contact_history": _HISTORY}
     statements["fct_contact_changes"] = _CHANGES
-    with _without_indexes(engine):
+    with without_indexes(engine):
         for name, statement in statements.items():
             with engine.begin() as conn:
                 # Rows that follow from one another need no lookups of foreign keys.
@@ -338,7 +338,7 @@ def _written_out(statement: str) -> str:
 
 
 @contextmanager
-def _without_indexes(engine: Engine) -> Iterator[None]:
+def without_indexes(engine: Engine) -> Iterator[None]:
     """Take away all indexes but primary keys while rows come in; built afterwards, in one go each.
 
     That is several times as fast; a name that comes back twice is unique by its schema.

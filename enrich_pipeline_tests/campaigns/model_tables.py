@@ -38,7 +38,7 @@ _ACTIVITY = (
 )  # fmt: skip
 _PEOPLE = (
     "persons", "contacts", "contact_identifiers", "contact_persons", "person_identifiers",
-    "person_inputs", "plan_nights", "plan_rows", "enrichments",
+    "person_inputs", "freshness", "plan_nights", "plan_rows", "enrichments",
 )  # fmt: skip
 _COLUMNS = {
     "persons": "person_id, merged_into, created_at",

@@ -1,0 +1,14 @@
+"""What a night is selected from, in a table as narrow as that needs."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    statements = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    # The driver's own cursor sends the text as it is; SQLAlchemy's would look for parameters in it.
+    op.get_bind().connection.cursor().execute(statements)
