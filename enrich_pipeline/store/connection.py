@@ -21,7 +21,7 @@ from enrich_pipeline.store import embedded
 DAGSTER_SCHEMA = "dagster"
 OLDEST_SERVER = 15
 _RESTED_SECONDS = 0.1
-"""Sooner than that no server has gone and come back: the next statement says whether it is there."""
+"""Sooner no server has gone and come back; whether it is there the next statement says."""
 
 _DRIVERS = {"postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
 # A process that is put to sleep inside a transaction would keep its locks until somebody woke it.
