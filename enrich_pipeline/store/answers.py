@@ -320,6 +320,7 @@ def write_provider_ids(conn: Connection, provider: str, ids: dict[int, str]) -> 
 def remember_own_knowledge(conn: Connection, call_ids: Sequence[int]) -> None:
     """What a provider told us counts as sent to it: its own words reopen none of its misses.
 
+    Kept with lines that are, or may become, a miss: no other goes by what was sent.
     Of a person who was merged away meanwhile it is kept with the survivor. Nobody is in two of the
     calls.
     """

@@ -84,10 +84,10 @@ def mark_read(conn: Connection, read: Mapping[tuple[int, str], Sequence[str]]) -
     conn.execute(
         text("""
             UPDATE enrichment.replies AS r SET applied_at = clock_timestamp(),
-                anomalies = array(SELECT jsonb_array_elements_text(a.anomalies)),
+                anomalies = a.anomalies,
                 responses = CASE WHEN c.erased_at IS NULL THEN r.responses END
             FROM jsonb_to_recordset(cast(:rows AS jsonb))
-                AS a(call_id bigint, settlement text, anomalies jsonb), enrichment.calls AS c
+                AS a(call_id bigint, settlement text, anomalies text[]), enrichment.calls AS c
             WHERE r.call_id = a.call_id AND r.settlement = a.settlement AND c.call_id = r.call_id
         """),
         {

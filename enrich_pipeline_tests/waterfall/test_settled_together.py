@@ -29,14 +29,18 @@ def own(provider: str) -> dict[str, Any]:
     }
 
 
-def answered(lab: Lab, ctx: Context, provider: str) -> list[Claimed]:
-    """Calls whose replies are kept and not settled."""
+def claims(lab: Lab, ctx: Context, provider: str) -> list[Claimed]:
+    """Reserved calls of tonight's only partition."""
     partition = Partition(lab.today, 0)
+    lab.plan()
     with lab.waterfall() as waterfall:
         waterfall.reuse(partition)
-    claimed = claim(
-        ctx, partition, provider, Cursor(), CALLS, receiver_ready=True, last_chance=True
-    )
+    return claim(ctx, partition, provider, Cursor(), CALLS, receiver_ready=True, last_chance=True)
+
+
+def answered(lab: Lab, ctx: Context, provider: str) -> list[Claimed]:
+    """Calls whose replies are kept and not settled."""
+    claimed = claims(lab, ctx, provider)
     assert len(claimed) >= CALLS
     for each in claimed:
         assert send(ctx, each).answered == each.call_id
@@ -82,7 +86,6 @@ def contents(conn: Connection) -> dict[str, list[str]]:
 def test_together_and_one_by_one_leave_the_same_rows(open_lab: Open, provider: str) -> None:
     lab = open_lab(own(provider))
     lab.load(contacts(range(2 * CALLS), personal_email_consent="true"))
-    lab.plan()
     with lab.context() as ctx:
         claimed = answered(lab, ctx, provider)
         with ctx.engine.connect() as conn:
@@ -107,20 +110,15 @@ def test_nobody_is_settled_twice_in_one_transaction(open_lab: Open) -> None:
     """Lance is asked for each product apart: two calls about the same persons."""
     lab = open_lab(own("lance"))
     lab.load(contacts(range(2)))
-    lab.plan()
-    partition = Partition(lab.today, 0)
-    with lab.waterfall() as waterfall:
-        waterfall.reuse(partition)
     with lab.context() as ctx:
-        claimed = claim(
-            ctx, partition, "lance", Cursor(), CALLS, receiver_ready=True, last_chance=True
-        )
+        claimed = claims(lab, ctx, "lance")
         assert len(claimed) == 2
         ids = [send(ctx, each).answered for each in claimed]
         with ctx.engine.connect() as conn:
             done = settle_together(conn, ctx, "lance", settlements(conn, ctx, claimed))
             assert list(done) == ids[:1]
             conn.rollback()
+        partition = Partition(lab.today, 0)
         sent = list(settle_answered(ctx, partition, [i for i in ids if i is not None]))
     assert len(sent) == 2
     assert all(each.settled is not None for each in sent)
@@ -132,14 +130,9 @@ def test_nobody_is_settled_twice_in_one_transaction(open_lab: Open) -> None:
 def test_a_refused_call_is_settled_beside_the_answered_ones(open_lab: Open) -> None:
     lab = open_lab(own("prospeo"))
     lab.load(contacts(range(2 * CALLS)))
-    lab.plan()
     partition = Partition(lab.today, 0)
-    with lab.waterfall() as waterfall:
-        waterfall.reuse(partition)
     with lab.context() as ctx:
-        claimed = claim(
-            ctx, partition, "prospeo", Cursor(), CALLS, receiver_ready=True, last_chance=True
-        )
+        claimed = claims(lab, ctx, "prospeo")
         send(ctx, claimed[0])
         lab.sandbox.faults({"provider": "prospeo", "kind": "status", "status": 500, "times": 1})
         for each in claimed[1:]:
