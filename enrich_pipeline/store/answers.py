@@ -1,9 +1,9 @@
 """What a settlement leaves behind: line results, observations, attempts, moved enrichments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -95,12 +95,11 @@ def write_observations(conn: Connection, provider: str, observed: Sequence[Obser
                 confidence text, observed_at timestamptz, rejected_reason text)
             ON CONFLICT (line_id, attribute, md5(value)) DO NOTHING
         """),
-        {"provider": provider, "rows": as_json(asdict(o) for o in observed)},
+        {"provider": provider, "rows": as_json(observed)},
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAttempt:
+class StoredAttempt(NamedTuple):
     """An attempt and where its enrichment stands."""
 
     attempt_id: int
@@ -117,29 +116,18 @@ def attempts_of(conn: Connection, call_ids: Sequence[int]) -> list[StoredAttempt
     rows = conn.execute(
         text("""
             SELECT a.attempt_id, a.enrichment_id, a.line_id, a.field, a.outcome, e.state,
-                   e.position = a.position AND e.state IN ('pending', 'in_doubt')
-                   AND a.try = (SELECT max(b.try) FROM enrichment.attempts AS b
-                                WHERE b.enrichment_id = a.enrichment_id
-                                  AND b.provider = a.provider
-                                  AND b.outcome <> 'reused') AS is_current
+                   (e.position = a.position AND e.state IN ('pending', 'in_doubt')
+                    AND a.try = (SELECT max(b.try) FROM enrichment.attempts AS b
+                                 WHERE b.enrichment_id = a.enrichment_id
+                                   AND b.provider = a.provider
+                                   AND b.outcome <> 'reused')) IS TRUE AS is_current
             FROM enrichment.attempts AS a
             JOIN enrichment.enrichments AS e USING (enrichment_id)
             WHERE a.call_id = ANY(cast(:ids AS bigint[])) ORDER BY a.attempt_id
         """),
         {"ids": list(call_ids)},
     )
-    return [
-        StoredAttempt(
-            int(r.attempt_id),
-            int(r.enrichment_id),
-            int(r.line_id),
-            r.field,
-            r.outcome,
-            r.state,
-            bool(r.is_current),
-        )
-        for r in rows
-    ]
+    return [StoredAttempt._make(row) for row in rows.all()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,8 +402,8 @@ def standings(conn: Connection, person_ids: Sequence[int]) -> Mapping[int, Stand
         {"ids": list(person_ids)},
     )
     return {
-        int(r.person_id): Standing(int(r.survivor), bool(r.is_blocked), bool(r.consent))
-        for r in rows
+        person_id: Standing(survivor, is_blocked, consents)
+        for person_id, survivor, is_blocked, consents in rows.all()
     }
 
 

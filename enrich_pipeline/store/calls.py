@@ -9,7 +9,7 @@ Each function runs inside the caller's transaction and takes the database's cloc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ from enrich_pipeline.domain.posting import LineState
 from enrich_pipeline.providers.protocol import Datapoint, Item, PersonInputs
 from enrich_pipeline.store.rows import as_json
 from enrich_pipeline.store.statement import text
+
+_DATAPOINTS = {each.value: each for each in Datapoint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def _item(row: Mapping[str, Any]) -> Item:
         key=row["key"],
         person=PersonInputs(
             person_id=int(row["person_id"]),
-            datapoints={Datapoint(k): v for k, v in row["datapoints"].items()},
+            datapoints={_DATAPOINTS[k]: v for k, v in row["datapoints"].items()},
             personal_email_consent=bool(row["consent"]),
         ),
         products=frozenset(row["products"]),
@@ -247,19 +249,31 @@ def lines_of(conn: Connection, call_ids: Sequence[int]) -> list[StoredLine]:
     )
     return [
         StoredLine(
-            int(r.line_id),
-            int(r.call_id),
-            r.item_key,
-            int(r.person_id),
-            r.product,
-            r.options,
-            tuple(r.fields),
-            LineState(r.state),
-            int(r.hold_micro),
-            int(r.hold_usd_micro),
-            r.verdict,
+            line_id,
+            call_id,
+            item_key,
+            person_id,
+            product,
+            options,
+            tuple(fields),
+            LineState(state),
+            hold_micro,
+            hold_usd_micro,
+            verdict,
         )
-        for r in rows
+        for (
+            line_id,
+            call_id,
+            item_key,
+            person_id,
+            product,
+            options,
+            fields,
+            state,
+            hold_micro,
+            hold_usd_micro,
+            verdict,
+        ) in rows.all()
     ]
 
 
@@ -335,7 +349,7 @@ def close_or_keep(conn: Connection, closings: Sequence[Closing]) -> None:
             FROM decided AS d
             WHERE c.call_id = d.call_id
         """),
-        {"rows": as_json(asdict(each) for each in closings)},
+        {"rows": as_json(closings)},
     )
 
 

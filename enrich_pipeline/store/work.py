@@ -160,10 +160,8 @@ def open_fields(
         {"ids": list(person_ids), "provider": provider, "fields": [f.value for f in fields]},
     )
     return [
-        OpenField(
-            int(r.enrichment_id), int(r.person_id), Field(r.field), r.position, r.rank, r.line_id
-        )
-        for r in rows
+        OpenField(enrichment_id, person_id, Field(field), position, rank, answered_line)
+        for enrichment_id, person_id, field, position, rank, answered_line in rows.all()
     ]
 
 
@@ -206,45 +204,32 @@ def engaged(
     return frozenset(int(r.person_id) for r in rows)
 
 
-_DATAPOINT_COLUMNS: dict[Datapoint, str] = {
-    Datapoint.FIRST_NAME: "first_name",
-    Datapoint.LAST_NAME: "last_name",
-    Datapoint.FULL_NAME: "full_name",
-    Datapoint.EMAIL: "email",
-    Datapoint.LINKEDIN: "linkedin",
-    Datapoint.COMPANY_NAME: "company_name",
-    Datapoint.COMPANY_DOMAIN: "company_domain",
-    Datapoint.COMPANY_LINKEDIN: "company_linkedin",
-    Datapoint.LANCE_ID: "lance_id",
-    Datapoint.PROSPEO_ID: "prospeo_id",
-    Datapoint.APOLLO_ID: "apollo_id",
-    Datapoint.COUNTRY: "country",
-}
+_DATAPOINTS = tuple(Datapoint)
+"""Each of them has a column of its name."""
 
 
 def known_persons(conn: Connection, person_ids: Sequence[int]) -> Mapping[int, KnownPerson]:
     """What is known of these persons now, everything that this night found included."""
     rows = conn.execute(
-        text("""
-            SELECT * FROM enrichment.person_inputs WHERE person_id = ANY(cast(:ids AS bigint[]))
-        """),
+        text(f"""
+            SELECT person_id, personal_email_consent, identity, is_blocked, {", ".join(_DATAPOINTS)}
+            FROM enrichment.person_inputs WHERE person_id = ANY(cast(:ids AS bigint[]))
+        """),  # noqa: S608  (names of our own)
         {"ids": list(person_ids)},
-    ).mappings()
+    )
     return {
-        int(row["person_id"]): KnownPerson(
+        person_id: KnownPerson(
             inputs=PersonInputs(
-                person_id=int(row["person_id"]),
+                person_id=person_id,
                 datapoints={
-                    datapoint: row[column]
-                    for datapoint, column in _DATAPOINT_COLUMNS.items()
-                    if row[column]
+                    d: value for d, value in zip(_DATAPOINTS, values, strict=True) if value
                 },
-                personal_email_consent=bool(row["personal_email_consent"]),
+                personal_email_consent=consents,
             ),
-            identity=frozenset(row["identity"]),
-            is_blocked=bool(row["is_blocked"]),
+            identity=frozenset(identity),
+            is_blocked=is_blocked,
         )
-        for row in rows
+        for person_id, consents, identity, is_blocked, *values in rows.all()
     }
 
 
@@ -279,16 +264,21 @@ def memories(
         {"ids": list(person_ids), "provider": provider},
     )
     return {
-        (int(r.person_id), r.product, r.options): Memory(
-            int(r.line_id),
-            r.state,
-            r.verdict,
-            r.answered_at,
-            r.settled_at,
-            frozenset(r.sent_identity),
-            int(r.failures),
+        (person, product, options): Memory(
+            line, state, verdict, answered_at, settled_at, frozenset(identity), failures
         )
-        for r in rows
+        for (
+            person,
+            product,
+            options,
+            line,
+            state,
+            verdict,
+            answered_at,
+            settled_at,
+            identity,
+            failures,
+        ) in rows.all()
     }
 
 

@@ -19,6 +19,8 @@ from enrich_pipeline.waterfall.unanswered import doubt
 
 POLL_DEADLINE_SECONDS = 60.0
 _SLOWEST_POLL_SECONDS = 300.0
+_CONVERSATIONS = 8
+"""How many calls are asked about at a time; the provider's concurrency binds their requests."""
 _TOGETHER = 16
 """How many calls are settled in one transaction: what is left to save by more is little."""
 
@@ -206,7 +208,11 @@ def polls(
 
 def poll(ctx: Context, call_ids: Sequence[int]) -> list[Settled]:
     """One free conversation about each of these accepted calls; what those settled that told."""
-    heard = [each for call_id in call_ids if (each := _ask(ctx, call_id)) is not None]
+    with ctx.engine.connect() as conn:
+        stored = calls.with_known_ids(conn, calls.load_all(conn, call_ids, lock=False))
+    waiting = [c for c in stored if c.state == "accepted" and c.provider in ctx.providers]
+    with ThreadPoolExecutor(_CONVERSATIONS) as pool:
+        heard = list(pool.map(lambda call: _ask(ctx, call), waiting))
     settled: list[Settled] = []
     for name in sorted({each.stored.provider for each in heard}):
         left = {e.stored.call_id: e for e in heard if e.has_news and e.stored.provider == name}
@@ -222,11 +228,7 @@ def poll(ctx: Context, call_ids: Sequence[int]) -> list[Settled]:
     return settled
 
 
-def _ask(ctx: Context, call_id: int) -> _Heard | None:
-    with ctx.engine.connect() as conn:
-        (stored,) = calls.with_known_ids(conn, [calls.load(conn, call_id, lock=False)])
-    if stored.provider not in ctx.providers or stored.state != "accepted":
-        return None
+def _ask(ctx: Context, stored: calls.StoredCall) -> _Heard:
     api = ctx.providers[stored.provider]
     conversation = api.poll(ctx.wire_call(stored))
     responses: list[HttpResponse] = []
@@ -245,7 +247,7 @@ def _ask(ctx: Context, call_id: int) -> _Heard | None:
     heard = _Heard(stored, reply, any(a.verdict.value != "pending" for a in reply.answers))
     reached("polled")
     if heard.has_news:
-        store(ctx, call_id, heard.settlement, responses)
+        store(ctx, stored.call_id, heard.settlement, responses)
         reached("poll_stored")
     return heard
 

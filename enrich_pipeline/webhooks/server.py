@@ -126,6 +126,8 @@ def _configuration(app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         lifespan="off",
         server_header=False,
+        # Nobody asks from where somebody called.
+        proxy_headers=False,
         http=_ImpatientProtocol,
         ws="none",
         limit_concurrency=_MAX_CONCURRENT,
