@@ -106,6 +106,13 @@ INVARIANTS: dict[str, str] = {
               GROUP BY line_id) AS a USING (line_id)
         WHERE a.total <> l.cost_micro
     """,
+    "what is planned is of a night and a person that exist": """
+        SELECT DISTINCT format('%s, person %s', r.partition_date, r.person_id)
+        FROM enrichment.plan_rows AS r
+        LEFT JOIN enrichment.plan_nights AS n USING (partition_date)
+        LEFT JOIN enrichment.persons AS p USING (person_id)
+        WHERE n.partition_date IS NULL OR p.person_id IS NULL
+    """,
 }
 
 PAID_TWICE = """

@@ -3,8 +3,9 @@
 Contenders, in rotated order, each on a fresh copy of the same database: `pipeline` (`enrich
 refresh`, through Dagster), `engine` (the same without Dagster), `floor` (asyncio, httpx and COPY,
 no safety at all), `naive` (a Dagster asset with pandas, one request after another) and `dlt` (four
-parallelized resources, merged). The providers are one process and answer at once, rate limits off
-on both sides; what they cost is shown apart. Times include the start of Python and all imports.
+parallelized resources, merged). The providers are one process and answer at once, or after the
+latency that is asked for; rate limits are off on both sides, and what the providers cost is shown
+apart. Times include the start of Python and all imports.
 Shown: the pipeline takes at most 1.5 times the floor's time, a tenth of the naive job's, and less
 than dlt's.
 """
@@ -77,6 +78,7 @@ CONTENDERS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contacts", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--latency-ms", type=int, default=0, help="of every answer")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument(
         "--naive-contacts",
@@ -94,7 +96,7 @@ def run(chosen: argparse.Namespace) -> Figures:
         figures.note("dlt", "NOT RUN: .venv-dlt is missing, `make bench NAME=contenders` makes it")
         names.remove("dlt")
     trials: dict[str, list[Trial]] = {name: [] for name in names}
-    with arena(chosen.contacts) as place:
+    with arena(chosen.contacts, chosen.latency_ms) as place:
         for number in range(chosen.rounds):
             turn = number % len(names)
             for name in (*names[turn:], *names[:turn]):
