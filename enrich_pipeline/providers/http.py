@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -148,11 +148,19 @@ def _is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+def _nobody() -> None:
+    """Nobody has to know."""
+
+
 class _Deadline:
-    """When the exchange under way on a connection must be over, on the monotonic clock."""
+    """When the exchange under way on a connection must be over, on the monotonic clock.
+
+    And who is told whenever something of it was written.
+    """
 
     def __init__(self) -> None:
         self.at = float("inf")
+        self.on_sent: Callable[[], object] = _nobody
 
     def remaining(self, timeout: float | None) -> float:
         left = self.at - time.monotonic()
@@ -180,6 +188,7 @@ class _Stream(httpcore.NetworkStream):
         if left <= 0:
             raise httpcore.WriteTimeout("deadline")
         self._inner.write(buffer, left)
+        self._deadline.on_sent()
 
     def close(self) -> None:
         self._inner.close()
@@ -331,11 +340,17 @@ class ProviderClient:
             self._idle_lines.pop().client.close()
 
     def send(
-        self, request: HttpRequest, *, body: bytes | None = None, deadline_seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        body: bytes | None = None,
+        deadline_seconds: float,
+        on_sent: Callable[[], object] = _nobody,
     ) -> HttpResponse:
         """Sends one request once and returns what came back, redirects included.
 
         `body` are the bytes stored with the intent; without it the request is encoded here.
+        `on_sent` is called when the request was written, or a part of it; it must not raise.
 
         Raises:
             NeverSent: free of charge by proof; may be sent again.
@@ -355,7 +370,7 @@ class ProviderClient:
             raise NeverSent("no_free_connection")
         try:
             line = self._idle_line()
-            line.deadline.at = deadline
+            line.deadline.at, line.deadline.on_sent = deadline, on_sent
             outcome = self._exchange(line, prepared)
             self._idle_lines.append(line)
         finally:

@@ -9,17 +9,18 @@ that is busier than that may be late, and its provider then refuses a request, a
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from enrich_pipeline.domain.policy import RateWindow
 from enrich_pipeline.providers.protocol import Quota
+from enrich_pipeline.store.rows import as_json
 from enrich_pipeline.store.statement import text
 
-_SLICES = 100
-_SHORTEST_MARGIN_SECONDS = 0.02
+_SLICES = 200
+_SHORTEST_MARGIN_SECONDS = 0.01
 """What a request may be late on its way to the provider, in windows of a second."""
 _UNLIMITED_SECONDS = 1.0
 """How long a lease without any window holds: so soon a provider's own pause is noticed."""
@@ -53,9 +54,12 @@ class _Ring:
     def length(self) -> float:
         return self.window.seconds / _SLICES
 
+    def slice_at(self, epoch: float) -> int:
+        return math.floor(epoch / self.length)
+
     def turn_to(self, epoch: float) -> None:
         """Forgets what has left the window."""
-        now = math.floor(epoch / self.length)
+        now = self.slice_at(epoch)
         for number in range(self.newest + 1, min(now, self.newest + len(self.counts)) + 1):
             self.counts[number % len(self.counts)] = 0
         self.newest = max(self.newest, now)
@@ -113,22 +117,27 @@ def lease(
     for key, ring in rings.items():
         ring.counts[ring.newest % len(ring.counts)] += granted * ring.need(records)
         taken[key] = (ring.need(records), ring.newest)
-    _save(conn, provider, rings)
+    if granted or unused:
+        _save(conn, provider, rings)
     waits = [paused, *(r.wait(r.need(records), epoch) for r in rings.values())]
     return Lease(granted, _validity(windows), 0.0 if granted else max(waits), taken)
 
 
-def count_from_now(
-    conn: Connection, provider: str, windows: Sequence[RateWindow], lease: Lease
-) -> None:
-    """Has the requests of a lease, which took their time, count from this moment on."""
-    rings, _, _ = _load(conn, provider, windows)
+def count_anew(
+    conn: Connection, provider: str, windows: Sequence[RateWindow], lease: Lease, ago: float
+) -> Lease:
+    """Has the requests of a lease, which took their time, count from `ago` seconds before now."""
+    rings, epoch, _ = _load(conn, provider, windows)
     _take_back(rings, lease)
+    taken: dict[_Key, tuple[int, int]] = {}
     for key, (tokens, _) in lease.taken.items():
         if key in rings:
             ring = rings[key]
-            ring.counts[ring.newest % len(ring.counts)] += tokens * lease.requests
+            number = max(ring.slice_at(epoch - ago), ring.newest - len(ring.counts) + 1)
+            ring.counts[number % len(ring.counts)] += tokens * lease.requests
+            taken[key] = (tokens, number)
     _save(conn, provider, rings)
+    return replace(lease, taken=taken)
 
 
 def note_quotas(
@@ -181,35 +190,42 @@ def _take_back(rings: Mapping[_Key, _Ring], lease: Lease) -> None:
 def _load(
     conn: Connection, provider: str, windows: Sequence[RateWindow]
 ) -> tuple[dict[_Key, _Ring], float, float]:
-    """(rings, locked and turned to now; seconds since the epoch; seconds of pause left)."""
-    paused = conn.execute(
-        text("""
-            SELECT extract(epoch FROM paused_until - clock_timestamp()) AS seconds
-            FROM enrichment.rate_pauses WHERE provider = :provider
-        """),
-        {"provider": provider},
-    ).scalar_one_or_none()
-    rings: dict[_Key, _Ring] = {}
-    epoch = 0.0
+    """(rings, locked and turned to now; seconds since the epoch; seconds of pause left).
+
+    The transaction's commit does not wait for the disk: a token counts from before it, and what is
+    sent after it would be late by as much. A server that breaks down may forget the tokens of its
+    last second; a provider then refuses a request, at no cost.
+    """
+    rows: dict[_Key, Any] = {}
     if windows:
         rows = _rows(conn, provider)
         if any((w.seconds, w.per) not in rows for w in windows):
             _create(conn, provider, windows)
             rows = _rows(conn, provider)
-        for window in windows:
-            row = rows[(window.seconds, window.per)]
-            epoch = max(epoch, float(row.epoch))
-            rings[(window.seconds, window.per)] = _Ring(window, int(row.newest), list(row.counts))
-        for ring in rings.values():
-            ring.turn_to(epoch)
-    return rings, epoch, max(0.0, float(paused or 0.0))
+    # Asked for when the rows are locked: waiting for them takes time.
+    clock = conn.execute(
+        text("""
+            SELECT set_config('synchronous_commit', 'off', true),
+                   extract(epoch FROM clock_timestamp()) AS epoch, (
+                SELECT extract(epoch FROM paused_until - clock_timestamp())
+                FROM enrichment.rate_pauses WHERE provider = :provider) AS paused
+        """),
+        {"provider": provider},
+    ).one()
+    epoch = float(clock.epoch)
+    rings: dict[_Key, _Ring] = {}
+    for window in windows:
+        key = (window.seconds, window.per)
+        rings[key] = _Ring(window, int(rows[key].newest), list(rows[key].counts))
+        rings[key].turn_to(epoch)
+    return rings, epoch, max(0.0, float(clock.paused or 0.0))
 
 
 def _rows(conn: Connection, provider: str) -> dict[_Key, Any]:
     rows = conn.execute(
         text("""
-            SELECT seconds, per, newest, counts, extract(epoch FROM clock_timestamp()) AS epoch
-            FROM enrichment.rate_windows WHERE provider = :provider
+            SELECT seconds, per, newest, counts FROM enrichment.rate_windows
+            WHERE provider = :provider
             ORDER BY seconds, per FOR NO KEY UPDATE
         """),
         {"provider": provider},
@@ -236,17 +252,20 @@ def _create(conn: Connection, provider: str, windows: Sequence[RateWindow]) -> N
 
 
 def _save(conn: Connection, provider: str, rings: Mapping[_Key, _Ring]) -> None:
-    for (seconds, per), ring in rings.items():
-        conn.execute(
-            text("""
-                UPDATE enrichment.rate_windows SET newest = :newest, counts = :counts
-                WHERE provider = :provider AND seconds = :seconds AND per = :per
-            """),
-            {
-                "provider": provider,
-                "seconds": seconds,
-                "per": per,
-                "newest": ring.newest,
-                "counts": ring.counts,
-            },
-        )
+    if not rings:
+        return
+    conn.execute(
+        text("""
+            UPDATE enrichment.rate_windows AS w SET newest = r.newest, counts = r.counts
+            FROM jsonb_to_recordset(cast(:rows AS jsonb))
+                AS r(seconds integer, per text, newest bigint, counts integer[])
+            WHERE (w.provider, w.seconds, w.per) = (:provider, r.seconds, r.per)
+        """),
+        {
+            "provider": provider,
+            "rows": as_json(
+                {"seconds": seconds, "per": per, "newest": ring.newest, "counts": ring.counts}
+                for (seconds, per), ring in rings.items()
+            ),
+        },
+    )

@@ -306,8 +306,10 @@ def _exchange(ctx: Context, provider: str, requests: Sequence[HttpRequest]) -> l
     client = ctx.clients[provider]
 
     def ask(request: HttpRequest) -> HttpResponse:
-        await_turn(ctx, provider, 1, ctx.stopping.wait)
-        return client.send(request, deadline_seconds=POLL_DEADLINE_SECONDS)
+        turn = await_turn(ctx, provider, 1, ctx.stopping.wait)
+        response = client.send(request, deadline_seconds=POLL_DEADLINE_SECONDS, on_sent=turn.sent)
+        turn.correct(ctx, provider)
+        return response
 
     if len(requests) == 1:
         return [ask(requests[0])]

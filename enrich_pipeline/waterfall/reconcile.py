@@ -1,16 +1,19 @@
 """Reconciliation: the ledger against what the providers themselves say they charged."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from enrich_pipeline.domain.policy import Policy
+from enrich_pipeline.domain.policy import Policy, RateWindow
 from enrich_pipeline.providers.http import ExchangeError, ProviderClient
 from enrich_pipeline.providers.protocol import Provider
+from enrich_pipeline.store import rate_limits
 from enrich_pipeline.store.statement import text
 from enrich_pipeline.waterfall.context import Access, Context
+from enrich_pipeline.waterfall.pauses import LONGEST_WAIT_SECONDS
 
 _DEADLINE_SECONDS = 30.0
 
@@ -51,6 +54,8 @@ def first_reading(ctx: Context, provider: str) -> None:
         if _opening(conn, provider) is not None:
             return
         before = _accounts(conn, provider)
+    if not _has_turn(ctx.engine, provider, ctx.terms(provider).rate, ctx.stopping.wait):
+        return
     balance = _balance(ctx.providers[provider], ctx.clients[provider])
     if balance is not None:
         with ctx.engine.begin() as conn:
@@ -72,7 +77,8 @@ def reconcile(
             connect_timeout=terms.connect_timeout_seconds,
             timeout=terms.timeout_seconds,
         ) as client:
-            balance = _balance(api, client)
+            may_ask = _has_turn(engine, name, terms.rate, time.sleep)
+            balance = _balance(api, client) if may_ask else None
         with engine.begin() as conn:
             opening = _opening(conn, name)
             if balance is not None:
@@ -135,6 +141,22 @@ def _compare(
         -opening.in_flight_micro <= difference <= open_amount,
         explanation,
     )
+
+
+def _has_turn(
+    engine: Engine, provider: str, windows: Sequence[RateWindow], sleep: Callable[[float], object]
+) -> bool:
+    """Waits for the turn of a request that is about nobody; False if that would take too long."""
+    by_request = [w for w in windows if w.per == "request"]
+    until = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        with engine.begin() as conn:
+            lease = rate_limits.lease(conn, provider, by_request, 1, 1)
+        if lease.requests:
+            return True
+        # An event that is waited for says so when it happened: the run is to end.
+        if time.monotonic() + lease.wait > until or sleep(lease.wait):
+            return False
 
 
 def _balance(api: Provider, client: ProviderClient) -> int | None:

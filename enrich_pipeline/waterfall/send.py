@@ -23,7 +23,7 @@ from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import FAILURES_TO_OPEN, PAUSE_SECONDS
 from enrich_pipeline.waterfall.settle import Settled, Settlement, settle, settle_together
-from enrich_pipeline.waterfall.turns import Turn, await_turn
+from enrich_pipeline.waterfall.turns import Turn, await_turn, uncounted
 from enrich_pipeline.waterfall.unanswered import doubt, release
 
 GRACE_SECONDS = 60.0
@@ -60,7 +60,7 @@ class Sent:
 
 def send(ctx: Context, claimed: Claimed, turn: Turn | None = None) -> Sent:
     """Takes one reserved call, whose turn it is, up to the reply that is kept."""
-    terms = ctx.terms(claimed.provider)
+    terms, turn = ctx.terms(claimed.provider), turn or uncounted()
     deadline = terms.connect_timeout_seconds + terms.timeout_seconds
     refused: str | None = None
     started = time.monotonic()
@@ -78,15 +78,14 @@ def send(ctx: Context, claimed: Claimed, turn: Turn | None = None) -> Sent:
         # On its own: a settlement elsewhere locks the ledger first, and breakers last.
         return Sent(None, give_back(ctx, claimed, refused))
     reached("armed")
-    if turn is not None:
-        turn.freshen(ctx, claimed.provider)
+    turn.freshen(ctx, claimed.provider)
     try:
         left = deadline - (time.monotonic() - started)
         if left <= 0:
             # The process slept: by now others may have taken the call for lost.
             raise NeverSent("too_late")
         response = ctx.clients[claimed.provider].send(
-            claimed.request, body=claimed.body, deadline_seconds=left
+            claimed.request, body=claimed.body, deadline_seconds=left, on_sent=turn.sent
         )
     except NeverSent as error:
         reached("unsent")
@@ -116,6 +115,7 @@ def send(ctx: Context, claimed: Claimed, turn: Turn | None = None) -> Sent:
     reached("answered")
     store(ctx, claimed.call_id, "submit", [response])
     reached("stored")
+    turn.correct(ctx, claimed.provider)
     note_quotas(ctx, claimed.provider, response)
     return Sent(None, answered=claimed.call_id)
 
@@ -270,7 +270,7 @@ def read_again(
     body = encode(request)
     if request_digest(request, body) != stored.request_sha256:
         return Sent(None, "request_changed")
-    await_turn(ctx, stored.provider, len(stored.items), sleep)
+    turn = await_turn(ctx, stored.provider, len(stored.items), sleep)
     deadline = terms.connect_timeout_seconds + terms.timeout_seconds
     with ctx.engine.begin() as conn:
         # The first request may never have arrived: then this one is charged, so it is a send.
@@ -279,10 +279,14 @@ def read_again(
         if not calls.arm_again(conn, call_id, deadline + GRACE_SECONDS):
             return Sent(None, "not_due")
     reached("armed_again")
+    turn.freshen(ctx, stored.provider)
     try:
-        response = ctx.clients[stored.provider].send(request, body=body, deadline_seconds=deadline)
+        response = ctx.clients[stored.provider].send(
+            request, body=body, deadline_seconds=deadline, on_sent=turn.sent
+        )
     except (NeverSent, ReplyLost):
         return Sent(None, "still_in_doubt")
     reached("answered_again")
     store(ctx, call_id, f"{REREAD}{stored.sends}", [response])
+    turn.correct(ctx, stored.provider)
     return settle_stored(ctx, partition, call_id)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from enrich_pipeline.store import rate_limits, slots
 from enrich_pipeline.waterfall.context import Context, run_key
@@ -15,24 +15,42 @@ _SHARE_SECONDS = 1.0
 _LONGEST_SLEEP_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
-    """Leave for one request, which counts in its provider's windows from when it was taken."""
+    """Leave for one request, which counts in its provider's windows from when it was taken.
+
+    If it leaves later than that, it has to count from then: otherwise it would leave the window
+    before the provider's own count of it does.
+    """
 
     lease: rate_limits.Lease
     fresh_until: float
     """Monotonic seconds."""
+    _sent_at: float = 0.0
 
     def freshen(self, ctx: Context, provider: str) -> None:
-        """Has the request count from now on, where getting ready for it has taken a while.
+        """Right before sending, for which getting ready may have taken a while."""
+        now = time.monotonic()
+        if now > self.fresh_until:
+            self._count_from(ctx, provider, now)
 
-        Otherwise it would leave the window before the provider's own count of it does.
-        """
-        if time.monotonic() > self.fresh_until:
-            windows = ctx.terms(provider).rate
-            # It is counted already: whether later or not does not decide about sending it.
-            with contextlib.suppress(DBAPIError), ctx.engine.begin() as conn:
-                rate_limits.count_from_now(conn, provider, windows, self.lease)
+    def sent(self) -> None:
+        """Called when the request has been written, maybe in parts."""
+        self._sent_at = time.monotonic()
+
+    def correct(self, ctx: Context, provider: str) -> None:
+        """When the reply has come: the processor may have been busy with something else between."""
+        if self._sent_at > self.fresh_until:
+            self._count_from(ctx, provider, self._sent_at)
+
+    def _count_from(self, ctx: Context, provider: str, moment: float) -> None:
+        windows = ctx.terms(provider).rate
+        # It is counted already: whether later or not does not decide about sending it.
+        if windows:
+            with contextlib.suppress(SQLAlchemyError), ctx.engine.begin() as conn:
+                ago = time.monotonic() - moment
+                self.lease = rate_limits.count_anew(conn, provider, windows, self.lease, ago)
+                self.fresh_until = moment + self.lease.seconds
 
 
 class Turns:
@@ -95,17 +113,23 @@ class Turns:
                 rate_limits.lease(conn, self._provider, self._terms.rate, self._records, 0, [lease])
 
 
-def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float], object]) -> None:
+def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float], object]) -> Turn:
     """Waits for the turn of one request outside of a stage; not while the run stops."""
     windows = ctx.terms(provider).rate
     while not ctx.stopping.is_set():
         asked_at = time.monotonic()
         if not windows and asked_at < ctx.free_until.get(provider, 0.0):
-            return
+            break
         with ctx.engine.begin() as conn:
             lease = rate_limits.lease(conn, provider, windows, records, 1)
         if lease.requests:
             # Without a window nothing is counted: the next request needs no leave of its own.
             ctx.free_until[provider] = asked_at + lease.seconds
-            return
+            return Turn(lease, asked_at + lease.seconds)
         sleep(min(lease.wait, _LONGEST_SLEEP_SECONDS))
+    return uncounted()
+
+
+def uncounted() -> Turn:
+    """A turn that is in no window, or that the run which stops will not use."""
+    return Turn(rate_limits.Lease(0, 0.0, 0.0, {}), float("inf"))

@@ -4,7 +4,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.providers.protocol import HttpRequest, HttpResponse
@@ -29,9 +29,9 @@ class _Distorting(ProviderClient):
         self._seed = seed
 
     def send(
-        self, request: HttpRequest, *, body: bytes | None = None, deadline_seconds: float
+        self, request: HttpRequest, *, body: bytes | None = None, **options: Any
     ) -> HttpResponse:
-        response = self._inner.send(request, body=body, deadline_seconds=deadline_seconds)
+        response = self._inner.send(request, body=body, **options)
         random = Random(f"{self._seed}:{request.path}:{body!r}")
         if not response.body or random.random() < 0.2:
             return response

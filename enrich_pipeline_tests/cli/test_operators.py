@@ -216,9 +216,19 @@ def test_invariants_name_what_is_wrong_by_rule(
                 "values ('lance', 'spent', 7)"
             )
         )
+        connection.execute(
+            text(
+                "insert into enrichment.plan_rows "
+                "(partition_date, contact_id, person_id, field, reason, rank, batch) "
+                "values ('2026-01-01', 'c1', 4711, 'phone', 'missing', 1, 0)"
+            )
+        )
     assert run("invariants") == 1
     assert "Broken: an account's balance is the sum of its entries" in capsys.readouterr().out
     assert run("invariants", "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert told["a provider's balances sum to zero"] == ["lance: 7"]
+    assert told["what is planned is of a night and a person that exist"] == [
+        "2026-01-01, person 4711"
+    ]
     assert told["no budget is exceeded"] == []

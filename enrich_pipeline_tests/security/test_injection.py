@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import URL
@@ -34,9 +34,9 @@ class _Harming(ProviderClient):
         self._inner = inner
 
     def send(
-        self, request: HttpRequest, *, body: bytes | None = None, deadline_seconds: float
+        self, request: HttpRequest, *, body: bytes | None = None, **options: Any
     ) -> HttpResponse:
-        response = self._inner.send(request, body=body, deadline_seconds=deadline_seconds)
+        response = self._inner.send(request, body=body, **options)
         said = json.loads(response.body)
         for number, match in enumerate(said.get("matched") or []):
             match["person"]["current_job_title"] = HARMFUL[number % len(HARMFUL)]

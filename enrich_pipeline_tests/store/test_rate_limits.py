@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from enrich_pipeline.domain.policy import RateWindow
 from enrich_pipeline.providers.protocol import Quota
-from enrich_pipeline.store import locks, rate_limits, slots
+from enrich_pipeline.store import locks, migrate, rate_limits, slots
 
 
 def window(seconds: int, limit: int, per: str = "request") -> RateWindow:
@@ -35,8 +35,8 @@ def pass_by(engine: Engine, seconds: float) -> None:
         conn.execute(
             text(
                 "update enrichment.rate_windows "
-                "set newest = newest - ceil(:s * 100 / seconds), counts = ("
-                "  select array_agg(counts[1 + (i + cast(ceil(:s * 100 / seconds) as int)) "
+                "set newest = newest - ceil(:s * 200 / seconds), counts = ("
+                "  select array_agg(counts[1 + (i + cast(ceil(:s * 200 / seconds) as int)) "
                 "                            % cardinality(counts)] order by i) "
                 "  from generate_series(0, cardinality(counts) - 1) as i)"
             ),
@@ -94,17 +94,48 @@ def test_tokens_come_back_when_their_window_is_over(engine: Engine) -> None:
     assert take(engine, window(3600, 5), wanted=5).requests == 5
 
 
-def test_a_request_that_left_late_counts_from_when_it_left(engine: Engine) -> None:
+@pytest.mark.parametrize("ago", [0, 1000])
+def test_a_request_that_left_late_counts_from_when_it_left(engine: Engine, ago: int) -> None:
     lease = take(engine, window(3600, 5), wanted=5)
     pass_by(engine, 1800)
     with engine.begin() as conn:
         late = replace(
-            lease, requests=2, taken={k: (n, at - 50) for k, (n, at) in lease.taken.items()}
+            lease, requests=2, taken={k: (n, at - 100) for k, (n, at) in lease.taken.items()}
         )
-        rate_limits.count_from_now(conn, "prospeo", (window(3600, 5),), late)
+        counted = rate_limits.count_anew(conn, "prospeo", (window(3600, 5),), late, ago)
+        assert counted.requests == 2
     assert take(engine, window(3600, 5)).requests == 0, "still 5 in all"
     pass_by(engine, 1900)
     assert take(engine, window(3600, 5), wanted=5).requests == 3
+    pass_by(engine, 1800 - ago)
+    assert take(engine, window(3600, 5), wanted=5).requests == 2
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 86400])
+def test_what_was_taken_stays_taken_when_windows_are_cut_finer(
+    engine: Engine, seconds: int
+) -> None:
+    windows = (window(seconds, 5),)
+    take(engine, *windows, wanted=3)
+    fresh = count_of_slices(engine)
+    with engine.begin() as conn:
+        conn.execute(text("update enrichment.alembic_version set version_num = '0009'"))
+        conn.execute(
+            text(
+                "update enrichment.rate_windows set newest = newest / 2, "
+                "counts = array_fill(0, array[101]) || array[2, 1]"
+            )
+        )
+    migrate.upgrade(engine)
+    assert count_of_slices(engine) == fresh
+    if seconds > 1:
+        assert take(engine, *windows, wanted=5).requests == 2
+
+
+def count_of_slices(engine: Engine) -> int:
+    with engine.connect() as conn:
+        count = conn.execute(text("select cardinality(counts) from enrichment.rate_windows"))
+        return int(count.scalar_one())
 
 
 def test_a_provider_that_was_asked_too_fast_is_left_alone(engine: Engine) -> None:

@@ -181,7 +181,8 @@ def test_stopped_in_the_middle_it_settles_what_is_in_flight_and_gives_the_rest_b
 
 
 def test_stopped_while_it_waits_for_its_turn_it_ends_at_once(open_lab: Open) -> None:
-    slow = {"rate": [{"seconds": 600, "limit": 1, "per": "request"}], "batch_size": 2}
+    # One request is the reading of the balance.
+    slow = {"rate": [{"seconds": 600, "limit": 2, "per": "request"}], "batch_size": 2}
     own = {**only({"work_email": ("prospeo",)}), "providers": {"prospeo": slow}}
     lab = open_lab(own)
     lab.load(contacts(range(8)))

@@ -11,9 +11,9 @@ def rate(*windows: tuple[int, int]) -> dict[str, object]:
 
 
 def test_a_used_up_day_leaves_the_rest_to_a_later_drain(open_lab: Open) -> None:
-    lab = open_lab({**only({"profile": ("prospeo",)}), **rate((86400, 3))})
+    lab = open_lab({**only({"profile": ("prospeo",)}), **rate((86400, 4))})
     lab.night(contacts(range(8)))
-    assert lab.sent()["prospeo"] == 3
+    assert lab.sent()["prospeo"] == 3, "and the reading of the balance"
     assert lab.account("prospeo").get("held", 0) == 0
     waiting = "select distinct wait_reason from enrichment.enrichments where state = 'open'"
     assert lab.sql(waiting) == [("unavailable:rate_limited",)]
@@ -22,7 +22,7 @@ def test_a_used_up_day_leaves_the_rest_to_a_later_drain(open_lab: Open) -> None:
     lab.sql("delete from enrichment.rate_windows")
     lab.sql("delete from enrichment.provider_states")
     lab.drain()
-    assert lab.sent()["prospeo"] == 6
+    assert lab.sent()["prospeo"] == 7
     lab.assert_exact()
 
 
