@@ -2,9 +2,9 @@
 
 A window of `seconds` is cut into slices; a token counts from the moment it is taken until its slice
 has left the window. Tokens are handed out by lease, several requests at a time, so that a process
-does not ask the database before each of them. The margin beyond the window is for the way to the
-provider: what arrives within it never adds up to more than the limit in any `seconds`. A machine
-that is busier than that may be late, and its provider then refuses a request, at no cost.
+does not ask the database before each of them; a request that left late is counted anew. The margin
+beyond the window is for the way to the provider: what arrives within it never adds up to more than
+the limit in any `seconds`. A network that delays one for longer may have it refused, at no cost.
 """
 
 import math
@@ -21,7 +21,8 @@ from enrich_pipeline.store.statement import text
 
 _SLICES = 200
 _SHORTEST_MARGIN_SECONDS = 0.01
-"""What a request may be late on its way to the provider, in windows of a second."""
+"""By how much one request's way to the provider may be longer than another's; of a window of a
+second every hundredth that this is larger costs 1 % of the allowance."""
 _UNLIMITED_SECONDS = 1.0
 """How long a lease without any window holds: so soon a provider's own pause is noticed."""
 

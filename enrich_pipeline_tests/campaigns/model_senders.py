@@ -107,9 +107,7 @@ class Wire:
     def __init__(self, ask: Callable[[HttpRequest], HttpResponse]) -> None:
         self._ask = ask
 
-    def send(
-        self, request: HttpRequest, *, body: bytes | None = None, deadline_seconds: float
-    ) -> HttpResponse:
+    def send(self, request: HttpRequest, **_: object) -> HttpResponse:
         sender: Sender | None = getattr(_here, "sender", None)
         return self._ask(request) if sender is None else sender.exchange()
 

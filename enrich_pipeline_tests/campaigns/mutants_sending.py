@@ -96,7 +96,7 @@ SENDING = (
         "A process that slept past its deadline sends all the same.",
         (
             Edit("waterfall/send.py", "        if left <= 0:\n", "        if False:\n"),
-            Edit("waterfall/send.py", "deadline_seconds=left\n", "deadline_seconds=deadline\n"),
+            Edit("waterfall/send.py", "deadline_seconds=left,", "deadline_seconds=deadline,"),
         ),
         ("scenes",),
     ),
