@@ -20,7 +20,7 @@ from enrich_pipeline.waterfall.unanswered import doubt
 POLL_DEADLINE_SECONDS = 60.0
 _SLOWEST_POLL_SECONDS = 300.0
 _CONVERSATIONS = 8
-"""How many calls are asked about at a time; the provider's concurrency binds their requests."""
+"""How many calls are asked about at a time, where the provider's concurrency allows as many."""
 _TOGETHER = 16
 """How many calls are settled in one transaction: what is left to save by more is little."""
 
@@ -211,7 +211,8 @@ def poll(ctx: Context, call_ids: Sequence[int]) -> list[Settled]:
     with ctx.engine.connect() as conn:
         stored = calls.with_known_ids(conn, calls.load_all(conn, call_ids, lock=False))
     waiting = [c for c in stored if c.state == "accepted" and c.provider in ctx.providers]
-    with ThreadPoolExecutor(_CONVERSATIONS) as pool:
+    at_once = min([_CONVERSATIONS, *(ctx.terms(c.provider).concurrency for c in waiting)])
+    with ThreadPoolExecutor(at_once) as pool:
         heard = list(pool.map(lambda call: _ask(ctx, call), waiting))
     settled: list[Settled] = []
     for name in sorted({each.stored.provider for each in heard}):

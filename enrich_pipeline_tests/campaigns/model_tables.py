@@ -174,7 +174,13 @@ def _settings(folder: Path) -> Settings:
     own: dict[str, Any] = {
         "fields": {name: {"waterfall": list(order)} for name, order in ORDER.items()},
         "providers": {
-            name: {"batch_size": 2, "poll_seconds": 3600, "tariffs": _at_a_dollar(name)}
+            name: {
+                # One at a time: the model knows what is asked next.
+                "concurrency": 1,
+                "batch_size": 2,
+                "poll_seconds": 3600,
+                "tariffs": _at_a_dollar(name),
+            }
             for name in PROVIDERS
         },
     }
