@@ -113,6 +113,7 @@ def run(chosen: argparse.Namespace) -> Figures:
                     f"{sum(trial.requests.values()):,} requests"
                 )
     finished = {name: done for name, done in trials.items() if done}
+    figures.note("latency of every answer, ms", chosen.latency_ms)
     if finished:
         _show(figures, finished)
         _compare(figures, finished)

@@ -46,6 +46,8 @@ BATCHES = 2
 """A process each: as many as there are cores."""
 CONCURRENCY = 16
 """Calls to a provider at a time, of both together."""
+_LEAST_A_SECOND = 50
+"""Contacts: a night that is slower is given up, after an hour at the soonest."""
 
 FOUND_BY_PIPELINE = """
     select field, count(*) from enrichment.enrichments where result = 'found' group by field
@@ -140,7 +142,8 @@ class Arena:
         """
         with self.night(contacts) as night:
             size, before = _size(night.database), self._spent()
-            used = usage.of_command(command, night.folder, night.environment)
+            within = max(3_600.0, self._contacts / _LEAST_A_SECOND)
+            used = usage.of_command(command, night.folder, night.environment, within)
             after, grown = self._spent(), _size(night.database) - size
             counted = {str(field): int(n) for field, n in _run(night.database, found)}
         log = self._sandbox.requests()
