@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
 
 from sqlalchemy import Connection
 
@@ -187,9 +188,13 @@ class _Heard:
 
 
 def polls(
-    ctx: Context, *, provider: str | None = None, partition: Partition | None = None
+    ctx: Context,
+    *,
+    provider: str | None = None,
+    partition: Partition | None = None,
+    over: Event | None = None,
 ) -> list[Settled]:
-    """Asks for the results of accepted calls whose next poll is due."""
+    """Asks for the results of accepted calls whose next poll is due, until told that it is over."""
     with ctx.engine.connect() as conn:
         due = calls.due(
             conn,
@@ -200,7 +205,7 @@ def polls(
             batch=partition.batch if partition else None,
         )
     settled: list[Settled] = []
-    while due:
+    while due and not (over is not None and over.is_set()):
         now, due = due[:_TOGETHER], due[_TOGETHER:]
         settled += poll(ctx, now)
     return settled

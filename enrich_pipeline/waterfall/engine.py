@@ -4,7 +4,6 @@ Calling any of its methods again, in another process or after a crash, continues
 stands. Nothing that decides about money lives in this process.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
@@ -14,10 +13,9 @@ from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.providers.protocol import Provider
-from enrich_pipeline.store import breakers, calls, opening, statistics, switch
+from enrich_pipeline.store import breakers, opening, statistics, switch
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.store.progress import StageMoney, stage_money
-from enrich_pipeline.waterfall import collect
 from enrich_pipeline.waterfall.ahead import queue_of, working_ahead
 from enrich_pipeline.waterfall.context import Access, Context, Partition, run_key
 from enrich_pipeline.waterfall.fault_points import reached
@@ -30,7 +28,6 @@ __all__ = ["Access", "Partition", "StageSummary", "SweepSummary", "Waterfall"]
 
 MAX_RETRIES = 5
 """How often a stage goes over persons whose call was refused for a passing reason."""
-_LISTEN_SECONDS = 0.25
 
 
 class Waterfall:
@@ -142,11 +139,11 @@ class Waterfall:
         with working_ahead(
             [(self._stage(partition, name), earlier) for name, earlier in queue_of(provider, later)]
         ):
-            self._collect(partition, provider, summary)
+            stage.collect()
             for _ in range(MAX_RETRIES):
                 if not stage.drain(on_progress):
                     break
-            self._await_answers(partition, provider, summary, on_progress)
+            stage.await_answers(on_progress)
         del self._stages[(partition, provider)]
         with self._ctx.engine.connect() as conn:
             money = stage_money(conn, partition.day, partition.batch, provider)
@@ -173,27 +170,3 @@ class Waterfall:
         summary.pending = money.pending
         summary.in_doubt = money.in_doubt
         summary.held_micro = money.held_micro
-
-    def _collect(self, partition: Partition, provider: str, summary: StageSummary) -> None:
-        for settled in collect.deliveries(self._ctx, provider=provider, partition=partition):
-            summary.add(settled)
-        for settled in collect.polls(self._ctx, provider=provider, partition=partition):
-            summary.add(settled)
-
-    def _await_answers(
-        self,
-        partition: Partition,
-        provider: str,
-        summary: StageSummary,
-        on_progress: Progress | None,
-    ) -> None:
-        """Listens for the stage's own results, for at most the provider's `await_seconds`."""
-        until = time.monotonic() + self._ctx.terms(provider).await_seconds
-        while time.monotonic() < until and not self._stop.is_set():
-            with self._ctx.engine.connect() as conn:
-                if not calls.unsettled(conn, partition.day, partition.batch, provider):
-                    return
-            self._collect(partition, provider, summary)
-            if on_progress is not None:
-                on_progress(summary)
-            self._sleep(_LISTEN_SECONDS)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from enrich_pipeline.providers.protocol import Disposition
-from enrich_pipeline.store import breakers
+from enrich_pipeline.store import breakers, calls
+from enrich_pipeline.waterfall import collect
 from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim, fills_a_call
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
@@ -84,15 +85,38 @@ class Stage:
     def work_ahead(self, earlier: frozenset[str], over: Event) -> None:
         """Sends full calls for whoever is done with the `earlier` stages, until told that is over.
 
-        Nobody waits for it: whatever it leaves, refused calls too, is the stage's own turn's.
+        What they answer later is collected meanwhile: those who follow wait for it. Nobody waits
+        for this: whatever it leaves, refused calls too, is the stage's own turn's.
         """
         while not (over.is_set() or self._stop.is_set()):
-            began, calls = time.monotonic(), self.summary.calls
+            began, called = time.monotonic(), self.summary.calls
             cursor = Cursor(earlier=earlier)
             if fills_a_call(self._ctx, self._partition, self._provider, cursor):
                 self._send_all(cursor, over, None)
-            looked = time.monotonic() - began if self.summary.calls == calls else 0.0
+            looked = time.monotonic() - began if self.summary.calls == called else 0.0
+            self.collect(over)
             over.wait(max(_LOOK_EVERY_SECONDS, _PAUSES_PER_LOOK * looked))
+
+    def collect(self, over: Event | None = None) -> None:
+        """Applies what came for the stage's accepted calls, by webhook and by poll."""
+        ctx, provider, partition = self._ctx, self._provider, self._partition
+        for settled in collect.deliveries(ctx, provider=provider, partition=partition):
+            self.summary.add(settled)
+        for settled in collect.polls(ctx, provider=provider, partition=partition, over=over):
+            self.summary.add(settled)
+
+    def await_answers(self, on_progress: Progress | None) -> None:
+        """Listens for the stage's own results, for at most the provider's `await_seconds`."""
+        until = time.monotonic() + self._ctx.terms(self._provider).await_seconds
+        while time.monotonic() < until and not self._stop.is_set():
+            day, batch = self._partition.day, self._partition.batch
+            with self._ctx.engine.connect() as conn:
+                if not calls.unsettled(conn, day, batch, self._provider):
+                    return
+            self.collect()
+            if on_progress is not None:
+                on_progress(self.summary)
+            self._sleep(_LISTEN_SECONDS)
 
     def _send_all(self, cursor: Cursor, over: Event, on_progress: Progress | None) -> bool:
         ctx, provider = self._ctx, self._provider
