@@ -7,7 +7,7 @@ from threading import Event
 
 from sqlalchemy import Connection
 
-from enrich_pipeline.providers.http import ExchangeError
+from enrich_pipeline.providers.http import ExchangeError, NeverSent
 from enrich_pipeline.providers.protocol import Answer, Disposition, HttpRequest, HttpResponse, Reply
 from enrich_pipeline.store import answers, calls, inbox, replies
 from enrich_pipeline.waterfall.booking import POLL
@@ -194,7 +194,7 @@ def polls(
     partition: Partition | None = None,
     over: Event | None = None,
 ) -> list[Settled]:
-    """Asks for the results of accepted calls whose next poll is due, until told that it is over."""
+    """Asks for the results of accepted calls whose next poll is due; not when that is over."""
     with ctx.engine.connect() as conn:
         due = calls.due(
             conn,
@@ -205,7 +205,7 @@ def polls(
             batch=partition.batch if partition else None,
         )
     settled: list[Settled] = []
-    while due and not (over is not None and over.is_set()):
+    while due and not (ctx.stopping.is_set() or (over is not None and over.is_set())):
         now, due = due[:_TOGETHER], due[_TOGETHER:]
         settled += poll(ctx, now)
     return settled
@@ -313,6 +313,8 @@ def _exchange(ctx: Context, provider: str, requests: Sequence[HttpRequest]) -> l
 
     def ask(request: HttpRequest) -> HttpResponse:
         turn = await_turn(ctx, provider, 1, ctx.stopping.wait)
+        if ctx.stopping.is_set():
+            raise NeverSent("stopping")
         response = client.send(request, deadline_seconds=POLL_DEADLINE_SECONDS, on_sent=turn.sent)
         turn.correct(ctx, provider)
         return response

@@ -114,7 +114,7 @@ class Turns:
 
 
 def await_turn(ctx: Context, provider: str, records: int, sleep: Callable[[float], object]) -> Turn:
-    """Waits for the turn of one request outside of a stage; not while the run stops."""
+    """Waits for the turn of one request outside of a stage; when the run stops there is none."""
     windows = ctx.terms(provider).rate
     while not ctx.stopping.is_set():
         asked_at = time.monotonic()
