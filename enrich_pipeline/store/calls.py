@@ -249,31 +249,19 @@ def lines_of(conn: Connection, call_ids: Sequence[int]) -> list[StoredLine]:
     )
     return [
         StoredLine(
-            line_id,
-            call_id,
-            item_key,
-            person_id,
-            product,
-            options,
-            tuple(fields),
-            LineState(state),
-            hold_micro,
-            hold_usd_micro,
-            verdict,
+            r.line_id,
+            r.call_id,
+            r.item_key,
+            r.person_id,
+            r.product,
+            r.options,
+            tuple(r.fields),
+            LineState(r.state),
+            r.hold_micro,
+            r.hold_usd_micro,
+            r.verdict,
         )
-        for (
-            line_id,
-            call_id,
-            item_key,
-            person_id,
-            product,
-            options,
-            fields,
-            state,
-            hold_micro,
-            hold_usd_micro,
-            verdict,
-        ) in rows.all()
+        for r in rows.all()
     ]
 
 

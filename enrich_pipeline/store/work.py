@@ -264,21 +264,16 @@ def memories(
         {"ids": list(person_ids), "provider": provider},
     )
     return {
-        (person, product, options): Memory(
-            line, state, verdict, answered_at, settled_at, frozenset(identity), failures
+        (r.person_id, r.product, r.options): Memory(
+            r.line_id,
+            r.state,
+            r.verdict,
+            r.answered_at,
+            r.settled_at,
+            frozenset(r.sent_identity),
+            r.failures,
         )
-        for (
-            person,
-            product,
-            options,
-            line,
-            state,
-            verdict,
-            answered_at,
-            settled_at,
-            identity,
-            failures,
-        ) in rows.all()
+        for r in rows.all()
     }
 
 
