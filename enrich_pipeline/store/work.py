@@ -86,8 +86,7 @@ def candidates(
                   SELECT FROM enrichment.enrichments AS live
                   WHERE live.person_id = e.person_id
                     AND live.state IN ('open', 'pending', 'in_doubt')
-                    AND (live.waterfall[live.position] = ANY(cast(:earlier AS text[]))
-                         OR array_position(live.waterfall, :provider) > live.position)
+                    AND live.waterfall[live.position] = ANY(cast(:earlier AS text[]))
                   OFFSET 0))
             ORDER BY e.rank, e.person_id LIMIT :limit
         """),
@@ -182,12 +181,11 @@ def fields_on_their_way(
     return {int(r.person_id): frozenset(Field(f) for f in r.fields) for r in rows}
 
 
-def engaged(
-    conn: Connection, provider: str, earlier: frozenset[str], person_ids: Sequence[int]
-) -> frozenset[int]:
-    """Whose turn at `provider` has not come: a field of theirs is at an earlier one or will follow.
+def engaged(conn: Connection, earlier: frozenset[str], person_ids: Sequence[int]) -> frozenset[int]:
+    """Who still has a field at one of the `earlier` providers, which may find out more of them.
 
-    Asked before, a provider would be asked twice, or without what the earlier ones find out.
+    A field at a provider that comes later does not hold anybody up, as it does not in a provider's
+    own turn: two providers would wait for each other where one field goes there and one comes back.
     """
     if not earlier:
         return frozenset()
@@ -196,10 +194,9 @@ def engaged(
             SELECT DISTINCT person_id FROM enrichment.enrichments
             WHERE person_id = ANY(cast(:ids AS bigint[]))
               AND state IN ('open', 'pending', 'in_doubt')
-              AND (waterfall[position] = ANY(cast(:earlier AS text[]))
-                   OR array_position(waterfall, :provider) > position)
+              AND waterfall[position] = ANY(cast(:earlier AS text[]))
         """),
-        {"ids": list(person_ids), "provider": provider, "earlier": sorted(earlier)},
+        {"ids": list(person_ids), "earlier": sorted(earlier)},
     )
     return frozenset(int(r.person_id) for r in rows)
 

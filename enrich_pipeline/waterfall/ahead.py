@@ -1,7 +1,8 @@
 """Work ahead: while one stage is at its turn, those that follow ask for whom it has done with.
 
-So a provider does not idle while persons wait for it. Where the night's budget is short, it is
-spent on whoever comes through first, not provider by provider.
+So a provider does not idle while persons wait for it. What any of them answers late is collected
+all the while: left to a stage that is busy sending, it would hold up those who follow. Where the
+night's budget is short, it is spent on whoever comes through first, not provider by provider.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,15 +31,22 @@ def queue_of(provider: str, later: Sequence[str]) -> list[tuple[str, frozenset[s
 
 
 @contextmanager
-def working_ahead(stages: Sequence[Ahead]) -> Iterator[None]:
-    """Has stages work ahead until the block ends; then they finish the calls under way.
+def working_ahead(current: Stage, later: Sequence[Ahead]) -> Iterator[None]:
+    """Has later stages work ahead until the block ends; then they finish the calls under way.
 
     The first failure of any of them is raised where the block ends without one of its own.
     """
+    if not later:
+        yield
+        return
     over = Event()
-    with ThreadPoolExecutor(len(stages) or 1, thread_name_prefix="ahead") as pool:
+    collecting = [current, *(stage for stage, _ in later)]
+    with ThreadPoolExecutor(len(later) + len(collecting), thread_name_prefix="ahead") as pool:
         try:
-            working = [pool.submit(stage.work_ahead, earlier, over) for stage, earlier in stages]
+            working = [
+                *(pool.submit(stage.work_ahead, earlier, over) for stage, earlier in later),
+                *(pool.submit(stage.keep_collecting, over) for stage in collecting),
+            ]
             yield
         finally:
             over.set()

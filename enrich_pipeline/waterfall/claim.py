@@ -159,7 +159,7 @@ def _decide(
     memory: dict[int, dict[tuple[str, str], work.Memory]] = {}
     for (person, product, options), line in work.memories(conn, provider, locked).items():
         memory.setdefault(person, {})[(product, options)] = line
-    for person in work.engaged(conn, provider, cursor.earlier, locked):
+    for person in work.engaged(conn, cursor.earlier, locked):
         open_fields.pop(person, None)
     on_their_way = work.fields_on_their_way(conn, provider, locked)
     opened = breakers.open_breakers(conn, provider)

@@ -207,18 +207,24 @@ def polls(
     settled: list[Settled] = []
     while due and not (ctx.stopping.is_set() or (over is not None and over.is_set())):
         now, due = due[:_TOGETHER], due[_TOGETHER:]
-        settled += poll(ctx, now)
+        settled += poll(ctx, now, over)
     return settled
 
 
-def poll(ctx: Context, call_ids: Sequence[int]) -> list[Settled]:
-    """One free conversation about each of these accepted calls; what those settled that told."""
+def poll(ctx: Context, call_ids: Sequence[int], over: Event | None = None) -> list[Settled]:
+    """One free conversation about each of these accepted calls; what those settled that told.
+
+    None begins when it is over: waiting for their turns takes longer than the conversations.
+    """
     with ctx.engine.connect() as conn:
         stored = calls.with_known_ids(conn, calls.load_all(conn, call_ids, lock=False))
     waiting = [c for c in stored if c.state == "accepted" and c.provider in ctx.providers]
     at_once = min([_CONVERSATIONS, *(ctx.terms(c.provider).concurrency for c in waiting)])
     with ThreadPoolExecutor(at_once) as pool:
-        heard = list(pool.map(lambda call: _ask(ctx, call), waiting))
+        asked = pool.map(
+            lambda call: None if over is not None and over.is_set() else _ask(ctx, call), waiting
+        )
+        heard = [each for each in asked if each is not None]
     settled: list[Settled] = []
     for name in sorted({each.stored.provider for each in heard}):
         left = {e.stored.call_id: e for e in heard if e.has_news and e.stored.provider == name}

@@ -136,9 +136,10 @@ class Waterfall:
         if provider not in self._ctx.providers:
             summary.stopped_reason = "not_enabled"
             return summary
-        with working_ahead(
-            [(self._stage(partition, name), earlier) for name, earlier in queue_of(provider, later)]
-        ):
+        followers = [
+            (self._stage(partition, name), earlier) for name, earlier in queue_of(provider, later)
+        ]
+        with working_ahead(stage, followers):
             stage.collect()
             for _ in range(MAX_RETRIES):
                 if not stage.drain(on_progress):

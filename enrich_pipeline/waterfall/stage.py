@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Lock
 
 from enrich_pipeline.providers.protocol import Disposition
 from enrich_pipeline.store import breakers, calls
@@ -72,6 +72,7 @@ class Stage:
         self._ctx, self._partition, self._provider = ctx, partition, provider
         self._reachability, self._sleep = reachability, sleep
         self._stop = ctx.stopping
+        self._collecting, self._counting = Lock(), Lock()
 
     def drain(self, on_progress: Progress | None) -> bool:
         """One pass over everybody; True when another may reach more: persons busy or refused."""
@@ -85,8 +86,7 @@ class Stage:
     def work_ahead(self, earlier: frozenset[str], over: Event) -> None:
         """Sends full calls for whoever is done with the `earlier` stages, until told that is over.
 
-        What they answer later is collected meanwhile: those who follow wait for it. Nobody waits
-        for this: whatever it leaves, refused calls too, is the stage's own turn's.
+        Nobody waits for this: whatever it leaves, refused calls too, is the stage's own turn's.
         """
         while not (over.is_set() or self._stop.is_set()):
             began, called = time.monotonic(), self.summary.calls
@@ -94,16 +94,22 @@ class Stage:
             if fills_a_call(self._ctx, self._partition, self._provider, cursor):
                 self._send_all(cursor, over, None)
             looked = time.monotonic() - began if self.summary.calls == called else 0.0
-            self.collect(over)
             over.wait(max(_LOOK_EVERY_SECONDS, _PAUSES_PER_LOOK * looked))
+
+    def keep_collecting(self, over: Event) -> None:
+        """Collects beside the sending, until told that is over: who follows waits for answers."""
+        with self._nothing_new_after_a_failure():
+            while not (over.wait(_LOOK_EVERY_SECONDS) or self._stop.is_set()):
+                self.collect(over)
 
     def collect(self, over: Event | None = None) -> None:
         """Applies what came for the stage's accepted calls, by webhook and by poll."""
         ctx, provider, partition = self._ctx, self._provider, self._partition
-        for settled in collect.deliveries(ctx, provider=provider, partition=partition):
-            self.summary.add(settled)
-        for settled in collect.polls(ctx, provider=provider, partition=partition, over=over):
-            self.summary.add(settled)
+        with self._collecting:
+            for settled in collect.deliveries(ctx, provider=provider, partition=partition):
+                self._add(settled)
+            for settled in collect.polls(ctx, provider=provider, partition=partition, over=over):
+                self._add(settled)
 
     def await_answers(self, on_progress: Progress | None) -> None:
         """Listens for the stage's own results, for at most the provider's `await_seconds`."""
@@ -207,6 +213,10 @@ class Stage:
         cursor.persons += sum(c.persons for c in claimed)
         return claimed
 
+    def _add(self, settled: Settled) -> None:
+        with self._counting:
+            self.summary.add(settled)
+
     def _count(self, sent: Sent) -> bool:
         """Adds a sent call to the summary; True when it was refused for a passing reason."""
         if sent.answered is not None:
@@ -216,7 +226,7 @@ class Stage:
         if sent.settled is None:
             summary.stopped_reason = sent.stopped_reason or summary.stopped_reason
             return sent.stopped_reason in ("never_sent", "lease_over", "withdrawn", "breaker_open")
-        summary.add(sent.settled)
+        self._add(sent.settled)
         if sent.settled.reasons:
             summary.stopped_reason = sent.settled.reasons[-1]
         if sent.settled.disposition is Disposition.TRANSIENT:

@@ -1,6 +1,7 @@
 """Rules of working ahead: no provider idles while persons wait, and none is asked too soon."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from enrich_pipeline.waterfall.ahead import queue_of
 from enrich_pipeline.waterfall.engine import Partition
@@ -13,19 +14,20 @@ ONE_AT_A_TIME = {
     "providers": {
         "prospeo": {"concurrency": 1, "batch_size": 5, "rate": []},
         "agntdata": {"concurrency": 1, "batch_size": 4, "rate": []},
+        "lance": {"concurrency": 1, "batch_size": 5, "rate": [], "poll_seconds": 0.5},
     }
 }
 PERSONS = 60
 
 
-def night(lab: Lab) -> Counter[str]:
+def night(lab: Lab, chain: Sequence[str] = CHAIN) -> Counter[str]:
     """One run that works ahead; calls by provider."""
     lab.load(contacts(range(PERSONS)))
     lab.plan()
     with lab.waterfall() as waterfall:
         waterfall.reuse(Partition(lab.today, 0))
-        for place, provider in enumerate(CHAIN, start=1):
-            waterfall.attempt(Partition(lab.today, 0), provider, later=CHAIN[place:])
+        for place, provider in enumerate(chain, start=1):
+            waterfall.attempt(Partition(lab.today, 0), provider, later=chain[place:])
     return Counter({name: meter["calls"] for name, meter in lab.sandbox.meter().items()})
 
 
@@ -65,6 +67,31 @@ def test_nobody_is_asked_about_ahead_for_whom_an_earlier_provider_may_find_out_m
           and c.armed_at < before.responded_at
     """
     assert lab.one(too_soon) == 0
+    lab.assert_exact()
+
+
+def test_a_field_that_comes_by_later_holds_nobody_up(open_lab: Open) -> None:
+    """Phones come to Lance from a provider after it: its addresses need not wait for them."""
+    wanted = {"profile": ("agntdata",), "work_email": ("lance",), "phone": ("prospeo", "lance")}
+    lab = open_lab({**only(wanted), **ONE_AT_A_TIME}, {"prospeo.mobile": 0.0})
+    lab.sandbox.latency(300, provider="agntdata")
+    night(lab, ("agntdata", "lance", "prospeo", "lance"))
+    profiles, addresses = started(lab, "agntdata"), started(lab, "lance")
+    assert addresses[0] < profiles[len(profiles) // 2]
+    assert started(lab, "prospeo")[0] < profiles[-1], "nor do its phones wait for Lance's own turn"
+    lab.assert_exact()
+
+
+def test_what_comes_late_is_collected_while_its_stage_still_sends(open_lab: Open) -> None:
+    """Lance is asked for everybody and answers when polled; who was not found goes on at once."""
+    chain = ("lance", "agntdata")
+    lab = open_lab({**only({"work_email": chain}), **ONE_AT_A_TIME}, {"lance.emails": 0.0})
+    lab.sandbox.latency(500, provider="lance")
+    night(lab, chain)
+    assert lab.one(
+        "select min(armed_at) filter (where provider = 'agntdata')"
+        " < max(armed_at) filter (where provider = 'lance') from enrichment.calls"
+    )
     lab.assert_exact()
 
 
