@@ -225,8 +225,9 @@ def _drain(engine: Engine, settings: Settings, job: Job, say: _Say) -> None:
             waterfall.sweep()
             partition = Partition(day, job.batch)
             waterfall.reuse(partition)
-            for provider in job.chain or chain_of(settings):
-                waterfall.attempt(partition, provider)
+            chain = job.chain or chain_of(settings)
+            for place, provider in enumerate(chain, start=1):
+                waterfall.attempt(partition, provider, later=chain[place:])
         say("drained", None)
 
 
