@@ -18,7 +18,8 @@ _SHOWN = 20
 def command(as_json: bool) -> int:
     """Check the books against themselves; ids and amounts only. Exit code 1 if something is wrong.
 
-    The same checks end every run in Dagster. Whether the books agree with the providers is
+    All of the books, which takes longer every month; what moved in the last two days is checked
+    the same way at the end of every run in Dagster. Whether the books agree with the providers is
     `enrich reconcile`.
 
     \b

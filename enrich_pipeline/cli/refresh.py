@@ -19,6 +19,8 @@ from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.webhooks import embedded
 
 _LOOK_EVERY_SECONDS = 0.5
+_PAUSES_PER_LOOK = 50
+"""Counting a large night takes seconds: looking at it takes 2 % of the time at most."""
 DONE, FAILED, OPEN = 0, 1, 3
 
 
@@ -188,10 +190,17 @@ def _looking(
     show: Callable[[str, int | None, int | None], Any],
 ) -> Callable[[], None]:
     """Reads the night's progress from the database: also what other processes do counts."""
+    due = 0.0
 
     def look() -> None:
+        nonlocal due
+        began = time.monotonic()
+        if began < due:
+            time.sleep(_LOOK_EVERY_SECONDS)
+            return
         with engine.connect() as connection:
             now = nights.progress(connection, day, batches)
+        due = began + _PAUSES_PER_LOOK * (time.monotonic() - began)
         parts = [
             f"Refreshing {day}",
             f"{now.calls:,} calls",

@@ -1,4 +1,8 @@
-"""Blocking checks on the credit ledger: they read the books and fail the run if these are wrong."""
+"""Blocking checks on the credit ledger: they read the books and fail the run if these are wrong.
+
+Accounts and budgets are added up whole, calls are looked at that moved in the last two days or are
+still under way: a run costs the same after years. `enrich invariants` looks at all of them.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,17 +17,18 @@ from enrich_pipeline.store import invariants, nights
 
 _LEDGER: Final = "credit_ledger"
 _SHOWN = 20
+_DAYS = 2
 
 Look = Callable[[Connection, Settings], list[str]]
-"""Reads all of the books; what is wrong in them, in words."""
+"""Reads the books; what is wrong in them, in words."""
 
 
 def _unbalanced(connection: Connection, _: Settings) -> list[str]:
-    return [f"{rule}: {detail}" for rule, detail in invariants.violations(connection)]
+    return [f"{rule}: {detail}" for rule, detail in invariants.violations(connection, _DAYS)]
 
 
 def _paid_twice(connection: Connection, settings: Settings) -> list[str]:
-    return invariants.paid_twice(connection, settings.policy.reuse.found_days)
+    return invariants.paid_twice(connection, settings.policy.reuse.found_days, _DAYS)
 
 
 def _exceeded(connection: Connection, _: Settings) -> list[str]:

@@ -1,49 +1,40 @@
 """What must hold at every moment, as SQL: zero rows, or something is wrong with the money.
 
-Each query returns (detail) rows of ids and amounts, never values of persons.
+Each query returns (detail) rows of ids and amounts, never values of persons. Asked for some days,
+whatever concerns single calls is looked at for those that moved in these days or are still under
+way: what a night costs does not grow with the years.
 """
 
 from sqlalchemy import Connection, text
 
-INVARIANTS: dict[str, str] = {
+_EVERY_CALL = "SELECT call_id FROM enrichment.calls"
+# Three ways to have moved, each with an index: a call of tonight, one that was paid for or given
+# back, one that nobody has finished.
+_CALLS_THAT_MOVED = """
+    SELECT call_id FROM enrichment.calls WHERE partition_date >= current_date - :days
+    UNION SELECT call_id FROM enrichment.ledger_entries
+          WHERE occurred_at >= now() - make_interval(days => :days)
+    UNION SELECT call_id FROM enrichment.calls
+          WHERE state IN ('reserved', 'sending', 'responded', 'accepted', 'in_doubt')
+"""
+
+TOTALS: dict[str, str] = {
     "an account's balance is the sum of its entries": """
+        WITH moved AS (
+            SELECT debit_account, credit_account, sum(amount_micro) AS micro
+            FROM enrichment.ledger_entries GROUP BY debit_account, credit_account
+        )
         SELECT format('account %s: balance %s, entries %s', a.account_id, a.balance, x.total)
         FROM enrichment.accounts AS a
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(CASE WHEN e.debit_account = a.account_id THEN e.amount_micro
-                                     ELSE -e.amount_micro END), 0) AS total
-            FROM enrichment.ledger_entries AS e
-            WHERE a.account_id IN (e.debit_account, e.credit_account)) AS x
+            SELECT coalesce(sum(CASE WHEN debit_account = a.account_id THEN micro
+                                     ELSE -micro END), 0) AS total
+            FROM moved WHERE a.account_id IN (debit_account, credit_account)) AS x
         WHERE x.total <> a.balance
     """,
     "a provider's balances sum to zero": """
         SELECT format('%s: %s', provider, sum(balance)) FROM enrichment.accounts
         GROUP BY provider HAVING sum(balance) <> 0
-    """,
-    "a call's hold is posted, released, doubted or still held": """
-        SELECT format('call %s', c.call_id)
-        FROM enrichment.calls AS c
-        LEFT JOIN LATERAL (
-            SELECT sum(amount_micro) FILTER (WHERE entry_type = 'hold') AS hold,
-                   sum(amount_micro) FILTER (WHERE entry_type IN ('post', 'release')) AS done,
-                   sum(amount_micro) FILTER (WHERE entry_type = 'doubt') AS doubt,
-                   sum(amount_micro) FILTER (WHERE entry_type IN
-                       ('doubt_post', 'doubt_release', 'write_off')) AS undoubted,
-                   sum(amount_micro) FILTER (WHERE entry_type = 'write_off') AS lost,
-                   sum(amount_micro) FILTER (WHERE entry_type IN
-                       ('recover', 'recover_release')) AS recovered
-            FROM enrichment.ledger_entries AS e WHERE e.call_id = c.call_id) AS e ON true
-        LEFT JOIN LATERAL (
-            SELECT sum(hold_micro) AS hold,
-                   sum(hold_micro) FILTER (WHERE state = 'held') AS held,
-                   sum(hold_micro) FILTER (WHERE state = 'in_doubt') AS in_doubt,
-                   sum(hold_micro) FILTER (WHERE state = 'written_off') AS lost
-            FROM enrichment.charge_lines AS l WHERE l.call_id = c.call_id) AS l ON true
-        WHERE coalesce(e.hold, 0) <> c.hold_micro OR coalesce(l.hold, 0) <> c.hold_micro
-           OR coalesce(e.hold, 0) - coalesce(e.done, 0) - coalesce(e.doubt, 0)
-              <> coalesce(l.held, 0)
-           OR coalesce(e.doubt, 0) - coalesce(e.undoubted, 0) <> coalesce(l.in_doubt, 0)
-           OR coalesce(e.lost, 0) - coalesce(e.recovered, 0) <> coalesce(l.lost, 0)
     """,
     "held and in doubt are what the lines say": """
         SELECT format('%s %s: account %s, lines %s', a.provider, a.kind, a.balance,
@@ -51,69 +42,118 @@ INVARIANTS: dict[str, str] = {
         FROM enrichment.accounts AS a
         LEFT JOIN (
             SELECT provider, state, sum(hold_micro) AS total FROM enrichment.charge_lines
-            WHERE state IN ('held', 'in_doubt', 'written_off') GROUP BY provider, state
+            WHERE state IN ('held', 'in_doubt') GROUP BY provider, state
         ) AS l ON l.provider = a.provider AND l.state = a.kind
-        WHERE a.kind IN ('held', 'in_doubt', 'written_off') AND a.balance <> coalesce(l.total, 0)
+        WHERE a.kind IN ('held', 'in_doubt') AND a.balance <> coalesce(l.total, 0)
     """,
     "a day's budget holds what the calls of that day hold": """
         WITH live AS (
-            SELECT c.spend_date, c.provider, l.state, sum(l.hold_micro) AS micro,
-                   sum(l.hold_usd_micro) AS usd_micro
+            SELECT c.spend_date AS day, c.provider, l.state, l.hold_micro, l.hold_usd_micro
             FROM enrichment.charge_lines AS l JOIN enrichment.calls AS c USING (call_id)
-            WHERE l.state IN ('held', 'in_doubt') GROUP BY c.spend_date, c.provider, l.state
+            WHERE l.state IN ('held', 'in_doubt')
+        ), used AS (
+            SELECT 'night' AS scope, 'all' AS key, day,
+                   sum(hold_usd_micro) FILTER (WHERE state = 'held') AS held,
+                   sum(hold_usd_micro) FILTER (WHERE state = 'in_doubt') AS in_doubt
+            FROM live GROUP BY day
+            UNION ALL
+            SELECT 'provider', provider, day,
+                   sum(hold_micro) FILTER (WHERE state = 'held'),
+                   sum(hold_micro) FILTER (WHERE state = 'in_doubt')
+            FROM live GROUP BY provider, day
         )
         SELECT format('%s %s %s: held %s, in doubt %s; lines %s, %s', b.scope, b.key, b.day,
-                      b.held, b.in_doubt, x.held, x.in_doubt)
-        FROM enrichment.budgets AS b
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(amount) FILTER (WHERE state = 'held'), 0) AS held,
-                   coalesce(sum(amount) FILTER (WHERE state = 'in_doubt'), 0) AS in_doubt
-            FROM (
-                SELECT state, CASE b.scope WHEN 'night' THEN usd_micro ELSE micro END AS amount
-                FROM live
-                WHERE spend_date = b.day AND (b.scope = 'night' OR provider = b.key)) AS mine) AS x
-        WHERE (b.held, b.in_doubt) <> (x.held, x.in_doubt)
+                      b.held, b.in_doubt, coalesce(u.held, 0), coalesce(u.in_doubt, 0))
+        FROM enrichment.budgets AS b LEFT JOIN used AS u USING (scope, key, day)
+        WHERE (b.held, b.in_doubt) <> (coalesce(u.held, 0), coalesce(u.in_doubt, 0))
     """,
     "a closed call has no open line": """
         SELECT format('call %s', c.call_id) FROM enrichment.calls AS c
         JOIN enrichment.charge_lines AS l USING (call_id)
         WHERE c.state IN ('settled', 'released', 'written_off') AND l.state IN ('held', 'in_doubt')
     """,
+}
+"""Of accounts, budgets and whatever is open."""
+
+OF_CALLS: dict[str, str] = {
+    "a call's hold is posted, released, doubted or still held": """
+        SELECT format('call %s', c.call_id)
+        FROM enrichment.calls AS c JOIN looked_at USING (call_id)
+        LEFT JOIN (
+            SELECT call_id, sum(amount_micro) FILTER (WHERE entry_type = 'hold') AS hold,
+                   sum(amount_micro) FILTER (WHERE entry_type IN ('post', 'release')) AS done,
+                   sum(amount_micro) FILTER (WHERE entry_type = 'doubt') AS doubt,
+                   sum(amount_micro) FILTER (WHERE entry_type IN
+                       ('doubt_post', 'doubt_release', 'write_off')) AS undoubted,
+                   sum(amount_micro) FILTER (WHERE entry_type = 'write_off') AS lost,
+                   sum(amount_micro) FILTER (WHERE entry_type IN
+                       ('recover', 'recover_release')) AS recovered
+            FROM enrichment.ledger_entries JOIN looked_at USING (call_id) GROUP BY call_id
+        ) AS e USING (call_id)
+        LEFT JOIN (
+            SELECT call_id, sum(hold_micro) AS hold,
+                   sum(hold_micro) FILTER (WHERE state = 'held') AS held,
+                   sum(hold_micro) FILTER (WHERE state = 'in_doubt') AS in_doubt,
+                   sum(hold_micro) FILTER (WHERE state = 'written_off') AS lost
+            FROM enrichment.charge_lines JOIN looked_at USING (call_id) GROUP BY call_id
+        ) AS l USING (call_id)
+        WHERE coalesce(e.hold, 0) <> c.hold_micro OR coalesce(l.hold, 0) <> c.hold_micro
+           OR coalesce(e.hold, 0) - coalesce(e.done, 0) - coalesce(e.doubt, 0)
+              <> coalesce(l.held, 0)
+           OR coalesce(e.doubt, 0) - coalesce(e.undoubted, 0) <> coalesce(l.in_doubt, 0)
+           OR coalesce(e.lost, 0) - coalesce(e.recovered, 0) <> coalesce(l.lost, 0)
+    """,
     "an attempt without an answer belongs to an open line": """
-        SELECT format('attempt %s', a.attempt_id) FROM enrichment.attempts AS a
+        SELECT format('attempt %s', a.attempt_id)
+        FROM enrichment.attempts AS a JOIN looked_at USING (call_id)
         JOIN enrichment.charge_lines AS l USING (line_id)
         WHERE a.outcome IN ('pending', 'in_doubt') AND l.state NOT IN ('held', 'in_doubt')
     """,
     "a paid answer left a result": """
-        SELECT format('line %s', l.line_id) FROM enrichment.charge_lines AS l
+        SELECT format('line %s', l.line_id)
+        FROM enrichment.charge_lines AS l JOIN looked_at USING (call_id)
         WHERE l.verdict = 'found' AND l.state = 'posted'
           AND NOT EXISTS (SELECT 1 FROM enrichment.observations AS o WHERE o.line_id = l.line_id)
           AND l.reason IS DISTINCT FROM 'values_discarded'
     """,
-    "spent is what the lines and the unassigned costs say": """
-        SELECT format('%s: spent %s, lines %s', a.provider, a.balance, coalesce(l.total, 0))
-        FROM enrichment.accounts AS a
+    "what a call's lines cost was posted as spent": """
+        SELECT format('call %s: spent %s, lines %s', l.call_id, coalesce(e.spent, 0), l.cost)
+        FROM (
+            SELECT call_id, sum(cost_micro) AS cost
+            FROM enrichment.charge_lines JOIN looked_at USING (call_id) GROUP BY call_id
+        ) AS l
         LEFT JOIN (
-            SELECT provider, sum(cost_micro) AS total FROM enrichment.charge_lines GROUP BY provider
-        ) AS l USING (provider)
-        WHERE a.kind = 'spent' AND a.balance < coalesce(l.total, 0)
+            SELECT e.call_id, sum(CASE WHEN a.account_id = e.debit_account THEN e.amount_micro
+                                       ELSE -e.amount_micro END) AS spent
+            FROM enrichment.ledger_entries AS e JOIN looked_at USING (call_id)
+            JOIN enrichment.accounts AS a
+              ON a.account_id IN (e.debit_account, e.credit_account) AND a.kind = 'spent'
+            GROUP BY e.call_id
+        ) AS e USING (call_id)
+        WHERE coalesce(e.spent, 0) < l.cost
     """,
     "an attempt's cost is its line's": """
-        SELECT format('line %s', l.line_id)
-        FROM enrichment.charge_lines AS l
-        JOIN (SELECT line_id, sum(cost_micro) AS total, count(*) FROM enrichment.attempts
-              WHERE line_id IS NOT NULL AND outcome <> 'reused'
-              GROUP BY line_id) AS a USING (line_id)
-        WHERE a.total <> l.cost_micro
+        SELECT format('line %s', line_id)
+        FROM enrichment.charge_lines AS l JOIN looked_at USING (call_id)
+        JOIN enrichment.attempts AS a USING (line_id)
+        WHERE a.outcome <> 'reused'
+        GROUP BY line_id HAVING sum(a.cost_micro) <> min(l.cost_micro)
     """,
+}
+"""Of single calls, their lines and attempts; `looked_at` are the calls that are asked about."""
+
+OF_PLANS: dict[str, str] = {
     "what is planned is of a night and a person that exist": """
         SELECT DISTINCT format('%s, person %s', r.partition_date, r.person_id)
         FROM enrichment.plan_rows AS r
         LEFT JOIN enrichment.plan_nights AS n USING (partition_date)
         LEFT JOIN enrichment.persons AS p USING (person_id)
-        WHERE n.partition_date IS NULL OR p.person_id IS NULL
+        WHERE (n.partition_date IS NULL OR p.person_id IS NULL)
     """,
 }
+_LATELY_PLANNED = "AND r.partition_date >= current_date - :days"
+
+INVARIANTS = (*TOTALS, *OF_CALLS, *OF_PLANS)
 
 PAID_TWICE = """
     SELECT format('person %s, %s %s: lines %s and %s', b.person_id, b.provider, b.product,
@@ -122,10 +162,11 @@ PAID_TWICE = """
     JOIN enrichment.charge_lines AS b
       ON (b.person_id, b.provider, b.product, b.options)
        = (a.person_id, a.provider, a.product, a.options) AND b.line_id > a.line_id
+    JOIN looked_at ON looked_at.call_id = b.call_id
     JOIN enrichment.calls AS c ON c.call_id = b.call_id
     JOIN enrichment.persons AS p ON p.person_id = b.person_id
     WHERE a.cost_micro > 0 AND b.cost_micro > 0
-      AND a.verdict = 'found' AND b.answered_at < a.answered_at + make_interval(days => :days)
+      AND a.verdict = 'found' AND b.answered_at < a.answered_at + make_interval(days => :found_days)
       -- Bought while they were two persons, it was bought once for each. A key names its person.
       -- When they became one is not known any more of whoever was erased.
       AND (a.item_key = b.item_key OR p.erased_at IS NULL AND c.claimed_at > coalesce(
@@ -141,20 +182,39 @@ BUDGETS = """
 """
 
 
-def violations(conn: Connection) -> list[tuple[str, str]]:
-    """(rule, detail) for everything in the ledger that does not hold; empty when all is well."""
+def violations(conn: Connection, days: int | None = None) -> list[tuple[str, str]]:
+    """(rule, detail) for everything in the books that does not hold; empty when all is well.
+
+    `days`: of single calls and plans only what moved in so many days, or is still under way.
+    """
+    lately = _LATELY_PLANNED if days is not None else ""
+    queries = {
+        **TOTALS,
+        **{rule: _of_calls(query, days) for rule, query in OF_CALLS.items()},
+        **{rule: f"{query} {lately}" for rule, query in OF_PLANS.items()},
+    }
     return [
         (rule, str(detail))
-        for rule, query in INVARIANTS.items()
-        for (detail,) in conn.execute(text(query)).all()
+        for rule, query in queries.items()
+        for (detail,) in conn.execute(text(query), {"days": days}).all()
     ]
 
 
-def paid_twice(conn: Connection, found_days: int) -> list[str]:
-    """(person, provider, product, options) charged twice inside the reuse window."""
-    return [str(d) for (d,) in conn.execute(text(PAID_TWICE), {"days": found_days}).all()]
+def paid_twice(conn: Connection, found_days: int, days: int | None = None) -> list[str]:
+    """(person, provider, product, options) charged twice inside the reuse window.
+
+    `days`: only where the later charge is of a call that moved in so many days.
+    """
+    query = text(_of_calls(PAID_TWICE, days))
+    rows = conn.execute(query, {"days": days, "found_days": found_days})
+    return [str(detail) for (detail,) in rows.all()]
 
 
 def budgets_exceeded(conn: Connection) -> list[str]:
     """Budgets that were exceeded: only a cost beyond its hold can do that."""
     return [str(d) for (d,) in conn.execute(text(BUDGETS)).all()]
+
+
+def _of_calls(query: str, days: int | None) -> str:
+    calls = _EVERY_CALL if days is None else _CALLS_THAT_MOVED
+    return f"WITH looked_at AS MATERIALIZED ({calls}) {query}"

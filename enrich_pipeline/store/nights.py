@@ -36,29 +36,8 @@ def progress(connection: Connection, day: date, batches: Sequence[int]) -> Progr
     row = (
         connection.execute(
             text("""
-                with planned as (
-                    select
-                        plan.state,
-                        coalesce(person.merged_into, plan.person_id) as person_id,
-                        plan.field
-                    from enrichment.plan_rows as plan
-                    join enrichment.persons as person on person.person_id = plan.person_id
-                    where plan.partition_date = :day
-                    and plan.batch = any(cast(:batches as smallint[]))
-                ),
-                live as (
-                    select e.state
-                    from (
-                        select distinct person_id, field from planned where state = 'waiting'
-                    ) as waiting
-                    join enrichment.enrichments as e using (person_id, field)
-                    where e.state in ('pending', 'in_doubt')
-                )
                 select
-                    (select count(*) from planned) as planned,
-                    (select count(*) from planned where state = 'waiting') as waiting,
-                    (select count(*) from live where state = 'pending') as pending,
-                    (select count(*) from live where state = 'in_doubt') as in_doubt,
+                    plan.planned, plan.waiting, live.pending, live.in_doubt,
                     (
                         select count(*) from enrichment.calls
                         where partition_date = :day and sends > 0
@@ -75,6 +54,34 @@ def progress(connection: Connection, day: date, batches: Sequence[int]) -> Progr
                         where l.partition_date = :day
                         and l.batch = any(cast(:batches as smallint[]))
                     ) as spent_usd_micro
+                from (
+                    select
+                        count(*) as planned,
+                        count(*) filter (where state = 'waiting') as waiting
+                    from enrichment.plan_rows
+                    where partition_date = :day
+                    and batch = any(cast(:batches as smallint[]))
+                ) as plan
+                cross join (
+                    select
+                        count(*) filter (where e.state = 'pending') as pending,
+                        count(*) filter (where e.state = 'in_doubt') as in_doubt
+                    from enrichment.enrichments as e
+                    where e.state in ('pending', 'in_doubt')
+                    and exists (
+                        select
+                        from (
+                            select e.person_id
+                            union all
+                            select merged.person_id from enrichment.persons as merged
+                            where merged.merged_into = e.person_id
+                        ) as member
+                        join enrichment.plan_rows as r
+                            on r.person_id = member.person_id and r.field = e.field
+                        where r.partition_date = :day and r.state = 'waiting'
+                        and r.batch = any(cast(:batches as smallint[]))
+                    )
+                ) as live
             """),
             keys,
         )
