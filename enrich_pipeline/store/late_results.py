@@ -41,8 +41,13 @@ def partitions(connection: Connection) -> list[LatePartition]:
                     deadline_at, write_off_at, next_poll_at
                 from enrichment.calls
                 where state in ('reserved', 'sending', 'responded', 'accepted', 'in_doubt')
-                -- An answer may come after its call was written off.
-                or token_hash in (select token_hash from enrichment.inbox where state = 'new')
+                -- An answer may come after its call was written off. As one condition the two
+                -- would read every call there ever was.
+                union
+                select call_id, state, partition_date, batch, token_hash, lease_until,
+                    deadline_at, write_off_at, next_poll_at
+                from enrichment.calls
+                where token_hash in (select token_hash from enrichment.inbox where state = 'new')
             ),
             results as (
                 select live.call_id, 'd' as kind, i.delivery_id as id, i.received_at
