@@ -33,8 +33,8 @@ PER_SECOND = 500
 SLOWEST_ACKNOWLEDGEMENT = 0.1
 """Seconds; the 99th percentile."""
 SLOWEST_BESIDE_OTHER_TESTS = 5.0
-"""On a machine that does much else: a delivery that is acknowledged late is only sent again."""
-"""The same in the short form, which shares the machine with the rest of the suite."""
+"""The same in the short form, which shares the machine with the rest of the suite: a delivery that
+is acknowledged late is only sent again."""
 EARLY_SHARE = 0.2
 LATE_SHARE = 0.2
 OWN = {
