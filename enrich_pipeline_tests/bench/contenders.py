@@ -212,13 +212,17 @@ def _show(figures: Figures, trials: Mapping[str, Sequence[Trial]]) -> None:
         table.add_column(column, justify="right")
     for name, rows in trials.items():
         cells = [_range(map(value, rows), digits) for value, digits in _COLUMNS.values()]
-        label = name if rows[0].contacts == done[0].contacts else f"{name} ({rows[0].contacts:,})"
-        table.add_row(label, *cells)
+        table.add_row(_label(name, rows, done[0].contacts), *cells)
     # Wide enough for every figure, wherever it goes.
     Console(width=max(170, Console().width)).print(table)
     for name, rows in trials.items():
         found = ", ".join(f"{field} {n}" for field, n in sorted(rows[0].found.items()))
         figures.note(f"{name} found", found)
+
+
+def _label(name: str, done: Sequence[Trial], contacts: int) -> str:
+    """The name, and how many contacts it was given where these are others."""
+    return name if done[0].contacts == contacts else f"{name} ({done[0].contacts:,})"
 
 
 def _range(values: Iterable[float], digits: int) -> str:
@@ -231,9 +235,10 @@ def _range(values: Iterable[float], digits: int) -> str:
 
 def _picture(trials: Mapping[str, Sequence[Trial]]) -> str:
     """Seconds of the clock by contender: the median as a bar, the range as a line."""
+    contacts = next(iter(trials.values()))[0].contacts
     rows = [
         {
-            "contender": name,
+            "contender": _label(name, done, contacts),
             "seconds": statistics.median(t.used.seconds for t in done),
             "least": min(t.used.seconds for t in done),
             "most": max(t.used.seconds for t in done),
@@ -241,7 +246,7 @@ def _picture(trials: Mapping[str, Sequence[Trial]]) -> str:
         for name, done in trials.items()
     ]
     base = alt.Chart(alt.InlineData(rows)).encode(
-        y=alt.Y("contender:N", title=None, sort=list(trials))
+        y=alt.Y("contender:N", title=None, sort=[str(row["contender"]) for row in rows])
     )
     bars = base.mark_bar(height=14).encode(x=alt.X("seconds:Q", title="seconds for the night"))
     ranges = base.mark_rule(strokeWidth=2).encode(x="least:Q", x2="most:Q")
