@@ -125,20 +125,23 @@ OF_CALLS: dict[str, str] = {
                           WHERE o.line_id = l.line_id OFFSET 0)
           AND l.reason IS DISTINCT FROM 'values_discarded'
     """,
-    "what a call's lines cost was posted as spent": """
-        SELECT format('call %s: spent %s, lines %s', looked_at.call_id, e.spent, l.cost)
+    "what a call's lines cost and lost is on the accounts": """
+        SELECT format('call %s: spent %s, lines %s; written off %s, lines %s', looked_at.call_id,
+                      e.spent, l.cost, e.lost, l.lost)
         FROM looked_at
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(cost_micro), 0) AS cost
+            SELECT coalesce(sum(cost_micro), 0) AS cost,
+                   coalesce(sum(hold_micro) FILTER (WHERE state = 'written_off'), 0) AS lost
             FROM enrichment.charge_lines AS l WHERE l.call_id = looked_at.call_id) AS l
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(CASE WHEN a.account_id = e.debit_account THEN e.amount_micro
-                                     ELSE -e.amount_micro END), 0) AS spent
+            SELECT coalesce(sum(moved.micro) FILTER (WHERE a.kind = 'spent'), 0) AS spent,
+                   coalesce(sum(moved.micro) FILTER (WHERE a.kind = 'written_off'), 0) AS lost
             FROM enrichment.ledger_entries AS e
-            JOIN enrichment.accounts AS a
-              ON a.account_id IN (e.debit_account, e.credit_account) AND a.kind = 'spent'
+            CROSS JOIN LATERAL (VALUES (e.debit_account, e.amount_micro),
+                                       (e.credit_account, -e.amount_micro)) AS moved(account, micro)
+            JOIN enrichment.accounts AS a ON a.account_id = moved.account
             WHERE e.call_id = looked_at.call_id) AS e
-        WHERE e.spent < l.cost
+        WHERE e.spent < l.cost OR e.lost <> l.lost
     """,
     "an attempt's cost is its line's": """
         SELECT format('line %s', l.line_id)

@@ -3,8 +3,7 @@
 Both nights have the same contacts and the same simulated providers, and go through Dagster's queue,
 four runs at once. In the second one of three workers is killed while it is making calls, in one of
 three ways. Afterwards both nights must have found, charged and booked the same: what differs must
-belong to persons of a call that was in doubt (where it was so only for a time, nothing but the
-field an answer was bought for), and no credit may have been paid twice.
+belong to persons of a call that was in doubt for good, and no credit may have been paid twice.
 """
 
 import os
@@ -337,11 +336,6 @@ _IN_DOUBT = """
     join analytics.dim_contacts as d using (person_id)
     where c.in_doubt_at is not null and l.state = 'written_off'
 """
-_HELD_UP = """
-    select distinct d.contact_id from enrichment.calls as c
-    join enrichment.charge_lines as l using (call_id)
-    join analytics.dim_contacts as d using (person_id) where c.in_doubt_at is not null
-"""
 
 
 def _seen(lab: Lab) -> Night:
@@ -375,21 +369,17 @@ def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]
 def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> list[str]:
     """What the second night has other than the first, but for what stayed in doubt.
 
-    A contact's values may be others only where the same answers came in another order. Fields that
-    a doubt held up come by a provider later than others, which have asked there meanwhile: then the
-    same answer was bought for another field.
+    A contact's values may be others only where the same answers came in another order.
     """
     doubtful = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)}
-    held_up = {contact_id for (contact_id,) in lab.sql(_HELD_UP)}
     figures.add("contacts compared", len(plain.contacts))
-    figures.add("contacts with a call in doubt for a time", len(held_up))
     figures.add("contacts with a call written off", len(doubtful))
     reordered = {key for key, each in plain.answers.items() if each != spread.answers.get(key)}
     found = []
     for what, one, other, excused in (
         ("values", plain.contacts, spread.contacts, doubtful | reordered),
         ("answers", _sorted(plain.answers), _sorted(spread.answers), doubtful),
-        ("attempts", plain.attempts, spread.attempts, doubtful | held_up),
+        ("attempts", plain.attempts, spread.attempts, doubtful),
         ("charges", plain.charges, spread.charges, doubtful),
     ):
         unlike = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}

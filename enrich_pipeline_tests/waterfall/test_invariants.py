@@ -39,7 +39,7 @@ DAMAGE = {
         "update enrichment.charge_lines set verdict = 'found', state = 'posted' "
         "where verdict = 'not_found'"
     ),
-    "what a call's lines cost was posted as spent": (
+    "what a call's lines cost and lost is on the accounts": (
         "update enrichment.charge_lines set cost_micro = cost_micro + 1"
     ),
     "an attempt's cost is its line's": (
@@ -85,6 +85,11 @@ def test_every_rule_notices_what_breaks_it(books: Connection) -> None:
         assert rule in broken(books)
         assert rule in broken(books, 2)
         attempt.rollback()
+
+
+def test_what_was_written_off_is_on_its_account(books: Connection) -> None:
+    books.execute(text("update enrichment.charge_lines set state = 'written_off'"))
+    assert "what a call's lines cost and lost is on the accounts" in broken(books)
 
 
 def test_calls_of_long_ago_are_looked_at_where_all_of_the_books_are(books: Connection) -> None:
