@@ -334,8 +334,9 @@ _IN_DOUBT = """
     select distinct d.contact_id from enrichment.calls as c
     join enrichment.charge_lines as l using (call_id)
     join analytics.dim_contacts as d using (person_id)
-    where c.in_doubt_at is not null and l.state = 'written_off'
+    where c.in_doubt_at is not null
 """
+_FOR_GOOD = f"{_IN_DOUBT} and l.state = 'written_off'"
 
 
 def _seen(lab: Lab) -> Night:
@@ -369,17 +370,26 @@ def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]
 def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> list[str]:
     """What the second night has other than the first, but for what stayed in doubt.
 
-    A contact's values may be others only where the same answers came in another order.
+    A contact's values may be others only where the same answers came in another order. While a call
+    is in doubt its fields wait, and those that do not may come to a provider before them: the
+    answer that both share is noted for whichever asked, but what each provider cost is the same.
     """
-    doubtful = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)}
+    doubtful = {contact_id for (contact_id,) in lab.sql(_FOR_GOOD)}
+    held_up = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
+    asked_before = {
+        key
+        for key in held_up
+        if _costs(plain.attempts.get(key, ())) == _costs(spread.attempts.get(key, ()))
+    }
     figures.add("contacts compared", len(plain.contacts))
     figures.add("contacts with a call written off", len(doubtful))
+    figures.add("contacts with a call in doubt for a time", len(held_up))
     reordered = {key for key, each in plain.answers.items() if each != spread.answers.get(key)}
     found = []
     for what, one, other, excused in (
         ("values", plain.contacts, spread.contacts, doubtful | reordered),
         ("answers", _sorted(plain.answers), _sorted(spread.answers), doubtful),
-        ("attempts", plain.attempts, spread.attempts, doubtful),
+        ("attempts", plain.attempts, spread.attempts, doubtful | asked_before),
         ("charges", plain.charges, spread.charges, doubtful),
     ):
         unlike = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
@@ -392,6 +402,14 @@ def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> lis
     if not doubtful and plain.accounts != spread.accounts:
         found.append(f"other balances: {dict(plain.accounts)}, {dict(spread.accounts)}")
     return found
+
+
+def _costs(attempts: Iterable[tuple[Any, ...]]) -> Mapping[str, int]:
+    """Micro-credits by provider; free of charge too, so that the providers asked are compared."""
+    costs: dict[str, int] = {}
+    for _, provider, *_, cost in attempts:
+        costs[provider] = costs.get(provider, 0) + cost
+    return costs
 
 
 def _sorted(answers: Mapping[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:

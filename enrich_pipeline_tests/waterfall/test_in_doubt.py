@@ -87,6 +87,23 @@ def test_what_was_charged_and_lost_is_not_bought_again_there(open_lab: Open) -> 
     lab.assert_exact()
 
 
+def test_a_field_not_in_doubt_goes_on_and_the_answer_it_buys_serves_the_others(
+    open_lab: Open,
+) -> None:
+    own = only({"profile": ["prospeo", "agntdata"], "personal_email": ["agntdata"]})
+    lab = open_lab(own, {"prospeo.match": 0.0, "agntdata.personal_email": 1.0})
+    lab.sandbox.faults({"provider": "prospeo", "kind": "drop_before"})
+    lab.night(contacts(range(5), personal_email_consent="true"))
+    (doubt,) = doubts(lab)
+    assert doubt.provider == "prospeo"
+    assert lab.outcomes("agntdata") == {"found": 5}, "personal e-mails"
+    resolve(lab, doubt.call_id, "not_charged")
+    lab.drain()
+    assert lab.outcomes("agntdata") == {"found": 5, "reused": 5}, "and profiles"
+    assert lab.sent()["agntdata"] == 1
+    lab.assert_exact()
+
+
 def test_only_a_call_in_doubt_is_resolved_and_never_above_its_hold(open_lab: Open) -> None:
     lab = open_lab(AGNTDATA)
     lab.sandbox.faults({"provider": "agntdata", "kind": "charge_then_drop"})
