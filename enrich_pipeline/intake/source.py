@@ -31,6 +31,7 @@ from enrich_pipeline.intake.file import as_json
 from enrich_pipeline.store import merge, mirror, persons, tombstones
 from enrich_pipeline.store.contacts import REPEATED
 from enrich_pipeline.store.mirror import LOCKED_FIELDS, WEIGHT, MirrorRow, Source
+from enrich_pipeline.store.statistics import planned_anew
 from enrich_pipeline.store.tombstones import Identifier, Tombstones
 
 CHUNK: Final = 5_000
@@ -101,7 +102,8 @@ def sync(
     repeated = result.repeated + mirror.repeated_rows(conn, source)
     if repeated:
         rejected[REPEATED] += repeated
-    joined = _resolve_changed(conn, policy, now)
+    with planned_anew(conn):
+        joined = _resolve_changed(conn, policy, now)
     totals = persons.totals(conn)
     return SyncSummary(
         added=result.added,
@@ -240,9 +242,14 @@ def _extras(
 
 def _resolve_changed(conn: Connection, policy: Policy, now: datetime) -> int:
     resolving = persons.Resolving(conn)
-    joined = 0
+    joined = new = analyzed = 0
     for ids in mirror.changed_contacts(conn, CHUNK):
-        joined += _note(conn, resolving.join(ids))
+        resolved = resolving.join(ids)
+        joined += _note(conn, resolved)
+        new += resolved.new_persons
+        if new > 2 * analyzed:
+            persons.analyze(conn, new)
+            analyzed = new
     joined += _note(conn, resolving.merge())
     # Only now: settlements too lock persons first, and what is known of them after that.
     for person_ids in mirror.touched_persons(conn, CHUNK):

@@ -17,6 +17,7 @@ from enrich_pipeline.domain.merge import CRM, CRM_RANK, OTHER_PROVIDER_RANK, sou
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.store import history, locks
 from enrich_pipeline.store.merge_statement import MERGE
+from enrich_pipeline.store.statistics import planned_anew
 
 REASONS: Final = (
     "older",
@@ -47,18 +48,17 @@ def remerge(conn: Connection, policy: Policy, contact_ids: Sequence[str], now: d
         return 0
     # A sync locks contacts in the order in which it meets their persons: never beside a merge.
     locks.share(conn, locks.PERSONS)
-    # From its sixth execution on the planner would guess ten contacts, and loop over them.
-    conn.execute(text("set local plan_cache_mode = force_custom_plan"))
     conn.execute(text("set local jit = off"))
-    ids = list(conn.execute(_LOCK, {"ids": list(contact_ids)}).scalars())
-    parameters = {"ids": ids, "now": now, **_parameters(policy)}
-    conn.execute(_REMOVE, parameters)
-    conn.execute(_LEFT_ALONE, parameters)
-    history.prepare(conn)
-    for statement in _GATHER:
-        conn.execute(statement, parameters)
-    conn.execute(MERGE, parameters)
-    return history.write(conn, now)
+    with planned_anew(conn):
+        ids = list(conn.execute(_LOCK, {"ids": list(contact_ids)}).scalars())
+        parameters = {"ids": ids, "now": now, **_parameters(policy)}
+        conn.execute(_REMOVE, parameters)
+        conn.execute(_LEFT_ALONE, parameters)
+        history.prepare(conn)
+        for statement in _GATHER:
+            conn.execute(statement, parameters)
+        conn.execute(MERGE, parameters)
+        return history.write(conn, now)
 
 
 def _parameters(policy: Policy) -> dict[str, object]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from enrich_pipeline.domain import person as domain
 from enrich_pipeline.domain.normalize import NameParts
 from enrich_pipeline.domain.person import Assignment, ContactKeys, Identifier, IdentifierKind
-from enrich_pipeline.store import locks, person_merges
+from enrich_pipeline.store import locks, person_merges, statistics
 from enrich_pipeline.store.person_inputs import refresh_inputs
 from enrich_pipeline.store.rows import as_json
 from enrich_pipeline.store.statement import text
@@ -23,6 +23,7 @@ __all__ = [
     "ResolveSummary",
     "Resolving",
     "Totals",
+    "analyze",
     "refresh_inputs",
     "resolve",
     "split",
@@ -168,6 +169,17 @@ def split(conn: Connection, contact_ids: Sequence[str], now: datetime) -> Resolv
     return summary
 
 
+def analyze(conn: Connection, new_persons: int) -> None:
+    """Have the planner look at who is who, of which it knows nothing while many are new."""
+    statistics.analyze(
+        conn,
+        new_persons,
+        "enrichment.contacts",
+        "enrichment.persons",
+        "enrichment.person_identifiers",
+    )
+
+
 def totals(conn: Connection) -> Totals:
     row = conn.execute(
         text("""
@@ -305,11 +317,16 @@ def _write_identifiers(
     persons = sorted({*around.persons.values(), *(person_id for _, person_id in assignments)})
     conn.execute(
         text("""
-            delete from enrichment.person_identifiers as i
-            where (i.person_id = any(cast(:persons as bigint[]))
-                   or (i.kind, i.value) in (
-                       select kind, value from jsonb_to_recordset(cast(:carried as jsonb))
-                       as r(kind text, value text)))
+            -- By person and by identifier, each with its index: one condition read the whole table.
+            with concerned as (
+                select kind, value from enrichment.person_identifiers
+                where person_id = any(cast(:persons as bigint[]))
+                union
+                select kind, value from jsonb_to_recordset(cast(:carried as jsonb))
+                as r(kind text, value text)
+            )
+            delete from enrichment.person_identifiers as i using concerned as c
+            where (i.kind, i.value) = (c.kind, c.value)
               and not exists (
                   select from jsonb_to_recordset(cast(:owned as jsonb))
                   as o(kind text, value text, person_id bigint)

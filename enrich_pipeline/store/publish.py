@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.store import coverage, locks, marts
 from enrich_pipeline.store.merge import remerge
+from enrich_pipeline.store.statistics import planned_anew
 
 CHUNK: Final = 5_000
 """Contacts per transaction, give or take the contacts of one person."""
@@ -91,7 +92,7 @@ def _publish_partition(
         with engine.begin() as conn:
             counts.changed += remerge(conn, policy, contact_ids, now)
         # On its own: settlements lock persons first, and what a merge marks for the marts later.
-        with engine.begin() as conn:
+        with engine.begin() as conn, planned_anew(conn):
             conn.execute(_LOCK_PERSONS, {"contacts": contact_ids})
             closed = conn.execute(_CLOSE_ROWS, partition | {"contacts": contact_ids, "now": now})
             results = closed.scalars().all()

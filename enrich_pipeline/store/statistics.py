@@ -1,4 +1,8 @@
-"""What the planner knows of tables that have just grown."""
+"""What the planner knows: of tables that have just grown, of the values that a statement has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -14,3 +18,20 @@ def analyze(conn: Connection, new_rows: int, *tables: str) -> None:
     """
     if new_rows >= _FROM:
         conn.execute(text(f"analyze {', '.join(tables)}"))
+
+
+@contextmanager
+def planned_anew(conn: Connection) -> Iterator[None]:
+    """Have every statement of the block planned for the values that it is sent with.
+
+    For lists of thousands: a plan that is made once for all lists takes each for ten, and loops.
+    The server's `plan_cache_mode` would plan what is checked or called for each row anew as well:
+    it made resolving persons twice as slow.
+    """
+    driver: Any = conn.connection.driver_connection
+    threshold = driver.prepare_threshold
+    driver.prepare_threshold = None
+    try:
+        yield
+    finally:
+        driver.prepare_threshold = threshold
