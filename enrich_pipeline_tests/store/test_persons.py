@@ -10,11 +10,28 @@ from sqlalchemy import Engine, text
 
 from enrich_pipeline.intake import source, sync_source
 from enrich_pipeline.store import person_merges, persons, work
+from enrich_pipeline_tests.bench import warehouse
 from enrich_pipeline_tests.store import rows
 from enrich_pipeline_tests.store.waits import until_somebody_waits
 from enrich_pipeline_tests.support.contacts import NOW, policy, put_contacts, rows_of
+from enrich_pipeline_tests.support.plans import explained
+from enrich_pipeline_tests.support.statements import counted
 
 DAY = date(2026, 9, 20)
+SMALL = frozenset({"secrets", "suppressions", "person_splits", "suspected_duplicates"})
+MORE = (
+    "insert into enrichment.contact_identifiers "
+    "select 'email', contact_id, contact_id from enrichment.contacts",
+    "insert into enrichment.person_identifiers "
+    "select 'email', contact_id, contact_id, person_id from enrichment.contacts",
+    "insert into enrichment.contact_persons (contact_id, person_id, reason) "
+    "select contact_id, person_id, 'new' from enrichment.contacts",
+    "insert into enrichment.provider_identities (provider, external_id, person_id) "
+    "select 'lance', person_id, person_id from enrichment.persons",
+    "update enrichment.contacts set name_at_company = contact_id",
+    "alter table enrichment.persons alter person_id restart with 10000",
+    "analyze",
+)
 LANCE = "6f1c2d3e-4a5b-4c6d-8e7f-9a0b1c2d3e4f"
 
 
@@ -559,3 +576,31 @@ def test_inputs_that_did_not_change_are_not_written(engine: Engine) -> None:
     (before,) = inputs(engine, "1", "updated_at")
     refresh(engine, "1")
     assert inputs(engine, "1", "updated_at") == (before,)
+
+
+# ---- many of them -------------------------------------------------------------------------------
+
+
+def test_resolving_a_contact_reads_no_table_that_grows_as_a_whole(engine: Engine) -> None:
+    warehouse.fill(engine, contacts=2_000, observations=20_000)
+    with engine.begin() as conn:
+        for statement in MORE:
+            conn.exec_driver_sql(statement)
+    with engine.connect() as conn, explained(conn, SMALL) as whole:
+        summary = persons.resolve(conn, ["c131", "c132"])
+        persons.refresh_inputs(conn, summary.person_ids)
+    assert summary.person_ids
+    assert not whole, "\n".join(whole)
+
+
+def test_no_chunk_of_a_sync_is_resolved_by_a_plan_made_for_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan for lists of any length is one for short lists, and takes minutes over thousands."""
+    monkeypatch.setattr(source, "CHUNK", 2)
+    put_contacts(engine, [contact(f"c{number}") for number in range(60)])
+    with engine.begin() as conn, counted(engine) as executed:
+        source.sync(conn, policy(), NOW)
+        kept = conn.execute(text("select statement from pg_prepared_statements")).scalars().all()
+    assert len({statement for statement in executed if executed.count(statement) > 20}) > 10
+    assert not [statement for statement in kept if "enrichment." in statement]

@@ -1,10 +1,13 @@
 """Which tables PostgreSQL has to read as a whole: what grows with them grows for ever."""
 
+import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, event, text
+
+_READS = re.compile(r"(\s*--.*\n)*\s*(select|with|update|delete)\b", re.IGNORECASE)
 
 
 @contextmanager
@@ -18,7 +21,7 @@ def explained(
     whole: list[str] = []
 
     def explain(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:
-        if not statement.lstrip().lower().startswith(("select", "with", "update", "delete")):
+        if not _READS.match(statement):
             return
         cursor.execute(f"explain (format json) {statement}", parameters)
         for node in _nodes(cursor.fetchone()[0][0]["Plan"]):
