@@ -5,14 +5,12 @@ after the same latency each time. Contacts are loaded once, into the database th
 a copy of.
 """
 
-import csv
 import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,17 @@ from sqlalchemy import URL, text
 
 from enrich_pipeline.domain.chain import op_chain
 from enrich_pipeline.domain.enrichment import Field
-from enrich_pipeline.intake.load import load_file
 from enrich_pipeline.providers import registry
 from enrich_pipeline.settings import load as load_settings
+from enrich_pipeline.store import connection
 
 from ..campaigns.ground import Ground
 from ..campaigns.schedules import SHARES
 from ..sandbox.conftest import CERTAIN, rates
 from ..store.rows import default_policy
-from ..support.lab import configuration, contact
+from ..support.lab import configuration
 from ..support.sandbox import AUTH, PROVIDERS, SandboxProcess, free_port
-from . import usage
+from . import filling, usage
 
 ROOT = Path(__file__).parents[2]
 SANDBOX_OPTIONS = (
@@ -103,17 +101,11 @@ class Arena:
 
     def load(self) -> None:
         """Fill the database that the others are copies of; Dagster's tables are made there too."""
-        path = self._ground.home / "contacts.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*contact(0), "personal_email_consent"])
-            writer.writeheader()
-            for number in range(self._contacts):
-                writer.writerow(contact(number, personal_email_consent="true"))
         variables = self._environment(self._ground.template)
-        say(f"loading {self._contacts:,} contacts")
-        engine = sqlalchemy.create_engine(self._ground.template)
+        say(f"filling in {self._contacts:,} contacts")
+        engine = connection.create_engine(self._ground.template)
         policy = load_settings(variables, self._ground.home).policy
-        load_file(engine, path, policy, datetime.now(UTC))
+        filling.fill(engine, policy, range(self._contacts))
         engine.dispose()
         with self._folder() as folder:
             usage.of_command(
