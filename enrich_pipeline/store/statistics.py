@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy import Connection, text
+
+from enrich_pipeline.store.contacts import driver
 
 _FROM = 1_000
 """New rows from which plans that do not know of them go wrong."""
@@ -28,10 +29,9 @@ def planned_anew(conn: Connection) -> Iterator[None]:
     The server's `plan_cache_mode` would plan what is checked or called for each row anew as well:
     it made resolving persons twice as slow.
     """
-    driver: Any = conn.connection.driver_connection
-    threshold = driver.prepare_threshold
-    driver.prepare_threshold = None
+    own = driver(conn)
+    threshold, own.prepare_threshold = own.prepare_threshold, None
     try:
         yield
     finally:
-        driver.prepare_threshold = threshold
+        own.prepare_threshold = threshold
