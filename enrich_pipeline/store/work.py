@@ -16,6 +16,13 @@ from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
 from enrich_pipeline.store.statement import text
 
+_REACH = 5_000
+"""Open fields that are looked through for whoever works ahead.
+
+Through all of them such a look took its 3 % of every stage's time: of 300,000 contacts it was the
+third largest part of what PostgreSQL did.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenField:
@@ -65,7 +72,7 @@ def candidates(
     """(rank, person_id) of the next persons with an open field at `provider`, after a cursor.
 
     With `earlier` only those who are not `engaged`: who works ahead looks again and again, and most
-    are.
+    are. Then only the first ones are looked through: stages go by rank, behind them all are.
     """
     rows = conn.execute(
         text("""
@@ -73,21 +80,23 @@ def candidates(
             -- LIMIT and OFFSET have each row looked up: as plain EXISTS the first was a join of two
             -- guesses, quadratic, and the second read the whole table at every look.
             SELECT DISTINCT e.rank, e.person_id
-            FROM enrichment.enrichments AS e
+            FROM (
+                SELECT rank, person_id, field FROM enrichment.enrichments
+                WHERE state = 'open' AND next_provider = :provider AND batch = :batch
+                  AND field = ANY(cast(:fields AS text[]))
+                  AND (rank, person_id) > (:rank, :person_id)
+                ORDER BY rank, person_id LIMIT :reach) AS e
             CROSS JOIN LATERAL (
                 SELECT FROM enrichment.plan_rows AS r
                 WHERE r.partition_date = :day AND r.batch = :batch AND r.state = 'waiting'
                   AND (r.person_id, r.field) = (e.person_id, e.field)
                 LIMIT 1) AS planned
-            WHERE e.state = 'open' AND e.next_provider = :provider AND e.batch = :batch
-              AND e.field = ANY(cast(:fields AS text[]))
-              AND (e.rank, e.person_id) > (:rank, :person_id)
-              AND (cardinality(cast(:earlier AS text[])) = 0 OR NOT EXISTS (
-                  SELECT FROM enrichment.enrichments AS live
-                  WHERE live.person_id = e.person_id
-                    AND live.state IN ('open', 'pending', 'in_doubt')
-                    AND live.waterfall[live.position] = ANY(cast(:earlier AS text[]))
-                  OFFSET 0))
+            WHERE cardinality(cast(:earlier AS text[])) = 0 OR NOT EXISTS (
+                SELECT FROM enrichment.enrichments AS live
+                WHERE live.person_id = e.person_id
+                  AND live.state IN ('open', 'pending', 'in_doubt')
+                  AND live.waterfall[live.position] = ANY(cast(:earlier AS text[]))
+                OFFSET 0)
             ORDER BY e.rank, e.person_id LIMIT :limit
         """),
         {
@@ -99,6 +108,7 @@ def candidates(
             "person_id": after[1],
             "limit": limit,
             "earlier": sorted(earlier),
+            "reach": _REACH if earlier else None,
         },
     )
     return [(int(r.rank), int(r.person_id)) for r in rows]

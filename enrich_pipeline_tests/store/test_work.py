@@ -81,6 +81,46 @@ def test_what_was_opened_under_another_number_of_batches_goes_on(night: Connecti
     assert list(pages(night, 2, 10, tomorrow)) == [[2]]
 
 
+def test_who_works_ahead_looks_through_the_first_ones_only(
+    night: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where these are held up, so are those behind; looking through all costs more with each."""
+    open_batch(night, 0)
+    night.execute(
+        text("""
+            update enrichment.enrichments set position = 2, next_provider = 'lance'
+            where field = 'work_email'
+        """)
+    )
+
+    def at_lance(*earlier: str) -> list[int]:
+        found = work.candidates(
+            night, DAY, 0, "lance", tuple(Field), (-1, -1), PERSONS, frozenset(earlier)
+        )
+        return [person for _, person in found]
+
+    assert at_lance("prospeo") == []
+    let_go(night, PERSONS)
+    assert at_lance("prospeo") == [PERSONS]
+    monkeypatch.setattr(work, "_REACH", 1_000)
+    assert at_lance("prospeo") == []
+    let_go(night, 2)
+    assert at_lance("prospeo") == [2]
+    assert len(at_lance()) == PERSONS / 2, "its own turn leaves nobody out"
+
+
+def let_go(conn: Connection, person: int) -> None:
+    """Nobody is asked for the person's phone number any more."""
+    conn.execute(
+        text("""
+            update enrichment.enrichments set state = 'finished', result = 'not_found',
+                next_provider = null, closed_at = now()
+            where field = 'phone' and person_id = :person
+        """),
+        {"person": person},
+    )
+
+
 def test_opening_touches_nothing_of_anybody_before_it_holds_all(engine: Engine) -> None:
     """Else it and a settlement of some of the same persons come to wait for each other."""
     with engine.begin() as conn:
