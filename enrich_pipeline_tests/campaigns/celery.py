@@ -336,6 +336,13 @@ _IN_DOUBT = """
     join analytics.dim_contacts as d using (person_id)
     where c.in_doubt_at is not null
 """
+_CALLS = """
+    select c.provider, c.state, c.armed_at, c.in_doubt_at from enrichment.calls as c
+    where c.call_id in (
+        select l.call_id from enrichment.charge_lines as l
+        join analytics.dim_contacts as d using (person_id) where d.contact_id = :contact_id)
+    order by c.call_id
+"""
 _FOR_GOOD = f"{_IN_DOUBT} and l.state = 'written_off'"
 
 
@@ -398,7 +405,10 @@ def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> lis
         figures.add(f"contacts with other {what}", len(unlike))
         for key in sorted(unlike - excused):
             first, second = set(one.get(key, ())), set(other.get(key, ()))
-            found.append(f"{what} of {key}: {first - second} in one process, {second - first}")
+            found.append(
+                f"{what} of {key}: {first - second} in one process, {second - first} after "
+                f"{lab.sql(_CALLS, contact_id=key)}"
+            )
     if not doubtful and plain.accounts != spread.accounts:
         found.append(f"other balances: {dict(plain.accounts)}, {dict(spread.accounts)}")
     return found
