@@ -242,14 +242,9 @@ def _extras(
 
 def _resolve_changed(conn: Connection, policy: Policy, now: datetime) -> int:
     resolving = persons.Resolving(conn)
-    joined = new = analyzed = 0
+    joined = 0
     for ids in mirror.changed_contacts(conn, CHUNK):
-        resolved = resolving.join(ids)
-        joined += _note(conn, resolved)
-        new += resolved.new_persons
-        if new > 2 * analyzed:
-            persons.analyze(conn, new)
-            analyzed = new
+        joined += _note(conn, resolving.join(ids))
     joined += _note(conn, resolving.merge())
     # Only now: settlements too lock persons first, and what is known of them after that.
     for person_ids in mirror.touched_persons(conn, CHUNK):

@@ -23,12 +23,13 @@ __all__ = [
     "ResolveSummary",
     "Resolving",
     "Totals",
-    "analyze",
     "refresh_inputs",
     "resolve",
     "split",
     "totals",
 ]
+
+_GROWING = ("enrichment.contacts", "enrichment.persons", "enrichment.person_identifiers")
 
 _Move = tuple[str, int, str]
 """A contact, its person from now on, and why."""
@@ -80,6 +81,7 @@ class Resolving:
         self._moves: list[_Move] = []
         self._judged: set[str] = set()
         """Contacts of neighbourhoods in which persons are to be merged."""
+        self._new = self._new_when_analyzed = 0
 
     def join(self, contact_ids: Sequence[str]) -> ResolveSummary:
         """Give every one of the contacts, and all that they are tied to, its person.
@@ -102,8 +104,16 @@ class Resolving:
         _write_identifiers(conn, around, assignments)
         _list_suspects(conn, [c.contact_id for c in around.contacts])
         fresh = sum(1 for a, _ in assignments if a.person_id is None)
+        self._analyze(fresh)
         touched = {*around.persons.values(), *(person_id for _, person_id in assignments)}
         return _summary(moves, touched, new_persons=fresh, joined=max(len(moves) - fresh, 0))
+
+    def _analyze(self, fresh: int) -> None:
+        """Has the planner look again when the new persons have doubled; nobody else sees them."""
+        self._new += fresh
+        if self._new > 2 * self._new_when_analyzed:
+            statistics.analyze(self._conn, self._new, *_GROWING)
+            self._new_when_analyzed = self._new
 
     def merge(self) -> ResolveSummary:
         """Merge the persons that were found to be one human, and move their contacts."""
@@ -167,17 +177,6 @@ def split(conn: Connection, contact_ids: Sequence[str], now: datetime) -> Resolv
     summary = resolve(conn, sorted(contact_ids))
     refresh_inputs(conn, summary.person_ids)
     return summary
-
-
-def analyze(conn: Connection, new_persons: int) -> None:
-    """Have the planner look at who is who, of which it knows nothing while many are new."""
-    statistics.analyze(
-        conn,
-        new_persons,
-        "enrichment.contacts",
-        "enrichment.persons",
-        "enrichment.person_identifiers",
-    )
 
 
 def totals(conn: Connection) -> Totals:
