@@ -36,9 +36,6 @@ def working_ahead(current: Stage, later: Sequence[Ahead]) -> Iterator[None]:
 
     The first failure of any of them is raised where the block ends without one of its own.
     """
-    if not later:
-        yield
-        return
     over = Event()
     collecting = [current, *(stage for stage, _ in later)]
     with ThreadPoolExecutor(len(later) + len(collecting), thread_name_prefix="ahead") as pool:
