@@ -6,7 +6,6 @@ has neither, so that publishing it again writes nothing. Which value wins is dec
 `store/merge.py`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -87,8 +86,8 @@ def _publish_partition(
     engine: Engine, policy: Policy, partition: dict[str, object], now: datetime, counts: _Counts
 ) -> None:
     with engine.connect() as conn:
-        persons = list(conn.execute(_CHANGED, partition).scalars())
-    for contact_ids in _chunks(persons):
+        chunks = conn.execute(_CHANGED, partition | {"chunk": CHUNK}).scalars().all()
+    for contact_ids in chunks:
         with engine.begin() as conn:
             counts.changed += remerge(conn, policy, contact_ids, now)
         # On its own: settlements lock persons first, and what a merge marks for the marts later.
@@ -99,18 +98,6 @@ def _publish_partition(
         counts.contacts += len(contact_ids)
         counts.closed += len(results)
         counts.found += results.count("found")
-
-
-def _chunks(persons: list[list[str]]) -> Iterator[list[str]]:
-    """Cut the contacts of persons into lists of about CHUNK, no person in two of them."""
-    contact_ids: list[str] = []
-    for ids in persons:
-        contact_ids += ids
-        if len(contact_ids) >= CHUNK:
-            yield contact_ids
-            contact_ids = []
-    if contact_ids:
-        yield contact_ids
 
 
 def _freeze_coverage(conn: Connection, policy: Policy, dates: list[date], now: datetime) -> int:
@@ -180,10 +167,18 @@ _CHANGED: Final = text(
         from named as n join enrichment.contacts as c on c.person_id = n.person_id
         union
         select root, contact_id from closable
+    ), together as (
+        select array_agg(contact_id) as contact_ids, min(contact_id) as first
+        from concerned
+        group by root
+    ), placed as (
+        select contact_ids, sum(cardinality(contact_ids)) over (order by first) as place
+        from together
     )
+    -- No person is in two chunks. Cut here: as lists of a run, half a million persons are 100 MiB.
     select array_agg(contact_id order by contact_id)
-    from concerned
-    group by root
+    from placed cross join unnest(contact_ids) as contact_id
+    group by (place - 1) / :chunk
     order by min(contact_id)
     """.replace("<closable>", _CLOSABLE.replace("<only these>", ""))
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Row, text
 
+from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.store import marts, publish
 from enrich_pipeline.store.merge import remerge
 from enrich_pipeline_tests.store import rows
@@ -299,20 +300,30 @@ def test_answers_that_anothers_sweep_settled_are_published_along(
 def test_persons_are_taken_in_chunks(
     engine: Engine, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "CHUNK", 2)
+    monkeypatch.setattr(publish, "CHUNK", 3)
     plan(conn, "c1", "work_email")
     answer(conn)
-    for number in range(3, 8):
-        rows.person(conn, number)
-        rows.contact(conn, f"c{number}", number)
-        plan(conn, f"c{number}", "phone", person_id=number)
-        rows.enrichment(conn, number, number, "phone", DAY, result="not_found")
+    for person_id in (3, 5, 6, 7):
+        rows.person(conn, person_id)
+        rows.enrichment(conn, person_id, person_id, "phone", DAY, result="not_found")
+    for number, person_id in ((3, 3), (4, 3), (5, 5), (6, 6), (7, 7)):
+        rows.contact(conn, f"c{number}", person_id)
+        plan(conn, f"c{number}", "phone", person_id=person_id)
     conn.commit()
+    chunks: list[list[str]] = []
+
+    def noted(conn: Connection, policy: Policy, contact_ids: list[str], now: datetime) -> int:
+        chunks.append(contact_ids)
+        return remerge(conn, policy, contact_ids, now)
+
+    monkeypatch.setattr(publish, "remerge", noted)
 
     summary = publish_partition(engine)
 
     assert (summary.contacts, summary.closed, summary.waiting) == (7, 6, 0)
     assert len(all_of(conn, "analytics.dim_contacts")) == 7
+    # c1 and c2 are one person, and so are c3 and c4.
+    assert chunks == [["c1", "c2"], ["c3", "c4", "c5", "c6"], ["c7"]]
 
 
 def test_a_date_that_is_being_posted_to_is_not_unmarked_early(
