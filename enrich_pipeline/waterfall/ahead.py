@@ -32,9 +32,10 @@ def queue_of(provider: str, later: Sequence[str]) -> list[tuple[str, frozenset[s
 
 @contextmanager
 def working_ahead(current: Stage, later: Sequence[Ahead]) -> Iterator[None]:
-    """Has later stages work ahead until the block ends; then they finish the calls under way.
+    """Until the block ends all stages collect, and the later ones work ahead.
 
-    The first failure of any of them is raised where the block ends without one of its own.
+    Then they finish the calls under way. The first failure of any of them is raised where the block
+    ends without one of its own.
     """
     over = Event()
     collecting = [current, *(stage for stage, _ in later)]

@@ -95,7 +95,7 @@ def test_what_comes_late_is_collected_while_its_stage_still_sends(open_lab: Open
     lab.assert_exact()
 
 
-def test_so_it_is_in_the_last_stage_whom_nobody_follows(open_lab: Open) -> None:
+def test_what_comes_late_to_the_last_stage_is_collected_while_it_sends(open_lab: Open) -> None:
     """What its calls hold is needed for others, and nothing is left to do when all are sent."""
     lab = open_lab({**only({"work_email": ("lance",)}), **ONE_AT_A_TIME}, {"lance.emails": 0.0})
     lab.sandbox.latency(500, provider="lance")
