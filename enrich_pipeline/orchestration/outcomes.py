@@ -14,12 +14,24 @@ REMEMBERED = timedelta(days=7)
 
 _MANY = 2000
 _SHOWN = 3
+_WITHOUT_A_STEP = {
+    "START_TIMEOUT": (
+        "its process had not started after run_monitoring.start_timeout_seconds of dagster.yaml; "
+        "the machine may be overloaded"
+    ),
+    "UNEXPECTED_TERMINATION": "its process was told to end",
+    "RUN_WORKER_RESTART": "its process was started a second time",
+    "JOB_INITIALIZATION_FAILURE": "Dagster could not set it up; the run's log says why",
+    "RUN_EXCEPTION": "Dagster failed while executing it; the run's log says why",
+}
+"""Dagster's reasons for a run that no step of ours has failed, in words for people."""
 
 
 def problems(instance: dg.DagsterInstance, run_id: str) -> tuple[str, ...]:
-    """Why a run failed: messages of failed steps and names of red checks.
+    """Why a run failed: messages of failed steps, names of red checks, Dagster's own reason.
 
-    Other messages are left out: what a library says may quote a value or an address.
+    Other messages are left out: what a library says may quote a value or an address. Of a step
+    that could not speak for itself, its process having died, the kind of error is told.
     """
     found = []
     wanted = {
@@ -36,12 +48,25 @@ def problems(instance: dg.DagsterInstance, run_id: str) -> tuple[str, ...]:
             if not evaluation.passed:
                 found.append(f"check {evaluation.check_name} is red")
         elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
-            ours = f"run {run_id}: "
-            if event.message is not None and event.message.startswith(ours):
-                found.append(event.message.removeprefix(ours))
-        elif (told := event.step_failure_data.user_failure_data) is not None and told.description:
-            found.append(told.description)
+            found += _of_the_run(event, ours=f"run {run_id}: ")
+        else:
+            found += _of_a_step(event)
     return tuple(dict.fromkeys(found)) or ("the run failed",)
+
+
+def _of_the_run(event: dg.DagsterEvent, ours: str) -> list[str]:
+    if event.message is not None and event.message.startswith(ours):
+        return [event.message.removeprefix(ours)]
+    said = event.job_failure_data if event.event_specific_data is not None else None
+    reason = said.failure_reason if said is not None else None
+    return [_WITHOUT_A_STEP[reason.value]] if reason and reason.value in _WITHOUT_A_STEP else []
+
+
+def _of_a_step(event: dg.DagsterEvent) -> list[str]:
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return [data.user_failure_data.description]
+    return [f"step {event.step_key}: {data.error.cls_name}"] if data.error is not None else []
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[Alert]:

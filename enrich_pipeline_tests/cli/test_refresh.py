@@ -21,9 +21,9 @@ from .conftest import Enrich, start
 CONFIGURATION = """
 refresh: {batches: 2}
 providers:
-  pronto: {await_seconds: 15, poll_seconds: 0.2}
-  lance: {await_seconds: 15, poll_seconds: 0.2}
-  apollo: {await_seconds: 15, poll_seconds: 0.2}
+  pronto: {await_seconds: 120, poll_seconds: 0.2}
+  lance: {await_seconds: 120, poll_seconds: 0.2}
+  apollo: {await_seconds: 120, poll_seconds: 0.2}
 """
 
 
@@ -180,8 +180,8 @@ def test_interrupted_it_finishes_what_is_in_flight_and_the_next_run_continues(
     # As a machine does that goes down; Ctrl-C takes the same way from here on.
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    # The exchange under way, and Dagster's own end.
-    assert time.monotonic() - interrupted < 10
+    # The exchange under way, and Dagster's own end: 3 seconds, 12 where every core is busy.
+    assert time.monotonic() - interrupted < 40, "it waited for results, or went on"
     assert process.returncode == 1, out + err
     assert "what is in flight is finished" in err
     assert "interrupted" in err

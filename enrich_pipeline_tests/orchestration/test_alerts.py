@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import JobFailureData, RunFailureReason
 from sqlalchemy import Engine, text
 
 from enrich_pipeline.orchestration import alerts, outcomes
@@ -102,6 +103,35 @@ def test_the_failure_of_a_dry_run_or_of_another_job_is_nobodys_alert(night: Nigh
     run = night.instance.create_run_for_job(of_somebody_else, status=dg.DagsterRunStatus.STARTED)
     night.instance.report_run_failed(run)
     assert outcomes.failed_runs(night.instance, moment) == []
+
+
+def test_a_run_that_never_began_is_told_with_the_setting_that_ended_it(night: Night) -> None:
+    @dg.job
+    def slow_to_begin() -> None:
+        pass
+
+    run = night.instance.create_run_for_job(slow_to_begin, status=dg.DagsterRunStatus.STARTING)
+    of_dagster = JobFailureData(error=None, failure_reason=RunFailureReason.START_TIMEOUT)
+    night.instance.report_run_failed(run, "Its pod said CANARY", of_dagster)
+    (why,) = outcomes.problems(night.instance, run.run_id)
+    assert "run_monitoring.start_timeout_seconds" in why
+    assert "CANARY" not in why
+
+
+def test_a_step_that_could_not_say_why_is_told_by_its_name_and_the_kind_of_error(
+    night: Night,
+) -> None:
+    @dg.op
+    def unguarded() -> None:
+        raise ValueError("CANARY")
+
+    @dg.job
+    def of_somebody() -> None:
+        unguarded()
+
+    result = of_somebody.execute_in_process(instance=night.instance, raise_on_error=False)
+    (why,) = outcomes.problems(night.instance, result.run_id)
+    assert why == "step unguarded: DagsterExecutionStepExecutionError"
 
 
 def test_a_failure_that_nobody_cared_for_is_forgotten_after_a_week(night: Night) -> None:
