@@ -271,14 +271,10 @@ class _Line:
     under its hands. Measured with httpcore 1.0 and more threads than connections: 1 call in 100.
     """
 
-    def __init__(self, context: ssl.SSLContext, timeout: httpx.Timeout) -> None:
+    def __init__(self, context: ssl.SSLContext) -> None:
         self.deadline = _Deadline()
-        self.client = httpx.Client(
-            transport=_Transport(context, self.deadline),
-            timeout=timeout,
-            follow_redirects=False,
-            trust_env=False,
-        )
+        # Without httpx's client: it follows, remembers and adds, and none of that may happen here.
+        self.transport = _Transport(context, self.deadline)
 
 
 class ProviderClient:
@@ -337,7 +333,7 @@ class ProviderClient:
     def close(self) -> None:
         """Closes the idle connections; exchanges under way end by themselves."""
         while self._idle_lines:
-            self._idle_lines.pop().client.close()
+            self._idle_lines.pop().transport.close()
 
     def send(
         self,
@@ -383,7 +379,7 @@ class ProviderClient:
         try:
             return self._idle_lines.pop()
         except IndexError:
-            return _Line(self._context, self._timeout)
+            return _Line(self._context)
 
     def _prepare(self, request: HttpRequest, body: bytes) -> httpx.Request:
         headers = dict(self._headers)
@@ -392,7 +388,6 @@ class ProviderClient:
         url = httpx.URL(self.base_url + request.path)
         if not request.path.startswith("/") or _origin(url) != self._origin:
             raise ValueError("the path leaves the base URL")
-        # Built without the client: cookies that an earlier reply set are not sent back.
         return httpx.Request(
             request.method,
             url.copy_merge_params(dict(request.params)) if request.params else url,
@@ -403,7 +398,7 @@ class ProviderClient:
 
     def _exchange(self, line: _Line, prepared: httpx.Request) -> HttpResponse | ExchangeError:
         try:
-            response = line.client.send(prepared, stream=True)
+            response = line.transport.handle_request(prepared)
             try:
                 body, truncated = self._read_body(response)
             finally:

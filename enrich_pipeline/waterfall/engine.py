@@ -4,6 +4,7 @@ Calling any of its methods again, in another process or after a crash, continues
 stands. Nothing that decides about money lives in this process.
 """
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
@@ -25,6 +26,9 @@ from enrich_pipeline.waterfall.stage import Progress, Stage, StageSummary
 from enrich_pipeline.waterfall.sweep import SweepSummary, recover_own, sweep
 
 __all__ = ["Access", "Partition", "StageSummary", "SweepSummary", "Waterfall"]
+
+_NEW_OBJECTS = 10_000
+"""How many before the collector looks for cycles: Python's 700 are made by every few persons."""
 
 MAX_RETRIES = 5
 """How often a stage goes over persons whose call was refused for a passing reason."""
@@ -69,6 +73,7 @@ class Waterfall:
         self._stages: dict[tuple[Partition, str], Stage] = {}
 
     def __enter__(self) -> Self:
+        _spare_the_collector()
         self._alive = self._ctx.engine.connect()
         self._alive.execute(
             text("SELECT pg_advisory_lock(:class, :key)"),
@@ -171,3 +176,13 @@ class Waterfall:
         summary.pending = money.pending
         summary.in_doubt = money.in_doubt
         summary.held_micro = money.held_micro
+
+
+def _spare_the_collector() -> None:
+    """Take what the process has imported out of every search for garbage, and search less often.
+
+    Nearly nothing here is in a cycle; looking for some was a seventh of a run's processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 20, 20)

@@ -4,6 +4,8 @@ A matched reply can be about a namesake or a predecessor in the mailbox. What co
 for, kept for a person to judge, and never merged.
 """
 
+from functools import lru_cache
+
 from enrich_pipeline.domain.names import names_contradict
 from enrich_pipeline.domain.normalize.person_names import NameParts, person_name
 from enrich_pipeline.providers.protocol import Datapoint, PersonInputs, Subject
@@ -17,7 +19,8 @@ def contradiction(sent: PersonInputs, subject: Subject, provider: str) -> str | 
     linkedin = sent.get(Datapoint.LINKEDIN)
     if linkedin and subject.linkedin and linkedin != subject.linkedin:
         return "linkedin"
-    if names_contradict(_name_sent(sent), _name_found(subject)):
+    found = _name_found(subject.first_name, subject.last_name, subject.full_name)
+    if names_contradict(_name_sent(sent), found):
         return "name"
     return None
 
@@ -38,5 +41,7 @@ def _name_sent(sent: PersonInputs) -> NameParts:
     )
 
 
-def _name_found(subject: Subject) -> NameParts:
-    return person_name(subject.first_name, subject.last_name, subject.full_name)
+@lru_cache(maxsize=10_000)
+def _name_found(first: str | None, last: str | None, full: str | None) -> NameParts:
+    """Kept: a name is asked about for each product of a call, and most providers spell it alike."""
+    return person_name(first, last, full)

@@ -74,6 +74,25 @@ def test_parameters_do_not_appear_in_errors(engine: Engine) -> None:
     assert "ada@example.org" not in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("bigint", [1, 2**40, -3]),
+        ("bigint", [7]),
+        ("bigint", []),
+        ("bigint", [1, None]),
+        ("boolean", [True, False]),
+        ("text", ["", "a,b", '{"}', "null", None]),
+        ("text", []),
+    ],
+)
+def test_lists_arrive_as_they_were(engine: Engine, kind: str, given: list[object]) -> None:
+    with engine.connect() as conn:
+        for _ in range(7):  # more often than the driver waits until it prepares a statement
+            returned = conn.execute(text(f"select cast(:given as {kind}[])"), {"given": given})
+            assert returned.scalar_one() == given
+
+
 def test_a_reachable_server_is_accepted(engine: Engine) -> None:
     connection.require_reachable(engine)
 
