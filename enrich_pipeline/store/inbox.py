@@ -82,6 +82,8 @@ def put_all(conn: Connection, arrivals: Sequence[Arrival]) -> Counter[Key]:
                     ELSE :strangers - (
                         SELECT count(*) FROM enrichment.inbox AS i WHERE i.reason = 'unknown_token')
                     END
+                -- Two receivers may be told the same in another order, and wait for each other.
+                ORDER BY f.provider, f.token_hash, f.body_sha256
                 ON CONFLICT DO NOTHING
             )
             SELECT t.provider, t.token_hash, t.body_sha256 FROM told AS t WHERE t.is_repeated
@@ -101,17 +103,24 @@ def put_all(conn: Connection, arrivals: Sequence[Arrival]) -> Counter[Key]:
 
 
 def count_repetitions(conn: Connection, repetitions: Mapping[Key, int]) -> None:
-    """Notes how often known deliveries came again; waits where one of them is being applied."""
-    keys = sorted(repetitions)
+    """Notes how often known deliveries came again; waits where one of them is being applied.
+
+    Locks them in the order of their numbers, as `mark` does: both are about several at a time.
+    """
+    keys = list(repetitions)
     conn.execute(
         text("""
-            UPDATE enrichment.inbox AS i SET deliveries = i.deliveries + r.times
-            FROM unnest(
-                cast(:providers AS text[]), cast(:tokens AS bytea[]),
-                cast(:digests AS bytea[]), cast(:times AS integer[])
-            ) AS r(provider, token_hash, body_sha256, times)
-            WHERE i.provider = r.provider AND i.token_hash = r.token_hash
-              AND i.body_sha256 = r.body_sha256
+            WITH again AS MATERIALIZED (
+                SELECT i.delivery_id, r.times
+                FROM unnest(
+                    cast(:providers AS text[]), cast(:tokens AS bytea[]),
+                    cast(:digests AS bytea[]), cast(:times AS integer[])
+                ) AS r(provider, token_hash, body_sha256, times)
+                JOIN enrichment.inbox AS i USING (provider, token_hash, body_sha256)
+                ORDER BY i.delivery_id FOR NO KEY UPDATE OF i
+            )
+            UPDATE enrichment.inbox AS i SET deliveries = i.deliveries + a.times
+            FROM again AS a WHERE i.delivery_id = a.delivery_id
         """),
         {
             "providers": [provider for provider, _, _ in keys],
@@ -211,19 +220,26 @@ def mark(conn: Connection, states: dict[int, tuple[str, str | None]]) -> None:
     """Notes what became of deliveries: delivery -> (state, reason).
 
     A body goes where somebody whom it may be about was erased; its hash still tells a repetition.
+    The deliveries are locked in the order of their numbers: the receiver counts repetitions.
     """
     if not states:
         return
     conn.execute(
         text("""
+            WITH said AS MATERIALIZED (
+                SELECT i.delivery_id, s.state, s.reason
+                FROM unnest(
+                    cast(:ids AS bigint[]), cast(:states AS text[]), cast(:reasons AS text[])
+                ) AS s(delivery_id, state, reason)
+                JOIN enrichment.inbox AS i USING (delivery_id)
+                ORDER BY i.delivery_id FOR NO KEY UPDATE OF i
+            )
             UPDATE enrichment.inbox AS i SET state = s.state, reason = s.reason,
                 applied_at = clock_timestamp(),
                 body = CASE WHEN NOT EXISTS (
                     SELECT 1 FROM enrichment.calls AS c
                     WHERE c.token_hash = i.token_hash AND c.erased_at IS NOT NULL) THEN i.body END
-            FROM unnest(cast(:ids AS bigint[]), cast(:states AS text[]), cast(:reasons AS text[]))
-                AS s(delivery_id, state, reason)
-            WHERE i.delivery_id = s.delivery_id
+            FROM said AS s WHERE i.delivery_id = s.delivery_id
         """),
         {
             "ids": list(states),

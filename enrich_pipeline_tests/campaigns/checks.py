@@ -217,6 +217,17 @@ def doubts_by_provider(engine: Engine) -> Counter[str]:
         return Counter({provider: number for provider, number in rows})
 
 
+def deadlocks(engine: Engine) -> list[str]:
+    """Transactions that waited for each other: whoever was cut off may have told nobody."""
+    query = (
+        "select deadlocks from pg_stat_database where datname = current_database() "
+        "and pg_stat_clear_snapshot() is not null"
+    )
+    with engine.connect() as conn:
+        cut_off = int(conn.execute(text(query)).scalar_one())
+    return [f"{cut_off} deadlocks (40P01)"] if cut_off else []
+
+
 def all_of(
     engine: Engine, sandbox: SandboxProcess, persons: Mapping[str, int] | None = None
 ) -> list[str]:

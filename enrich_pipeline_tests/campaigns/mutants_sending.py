@@ -59,7 +59,14 @@ SENDING = (
     Mutant(
         "redirects followed",
         "A provider's reply may send the request, and its key, to another address.",
-        (Edit("providers/http.py", "follow_redirects=False", "follow_redirects=True"),),
+        (
+            Edit(
+                "providers/http.py",
+                "response = line.transport.handle_request(prepared)",
+                "client = httpx.Client(transport=line.transport, follow_redirects=True)\n"
+                "            response = client.send(prepared, stream=True)",
+            ),
+        ),
         ("scenes",),
     ),
     Mutant(

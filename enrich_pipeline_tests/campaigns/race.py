@@ -212,6 +212,7 @@ class _Race:
             *checks.all_of(lab.engine, lab.sandbox),
             *checks.open_work(lab.engine),
             *checks.broken_rules(lab.sandbox),
+            *checks.deadlocks(lab.engine),
             *_claimed_twice(lab.engine),
             *_sent_otherwise(lab.engine, lab.sandbox),
         ]
@@ -227,15 +228,6 @@ class _Race:
             found += self._left_over(waiting)
         elif waiting:
             found.append(f"fields are left open: {waiting}")
-        deadlocks = int(
-            lab.one(
-                "select deadlocks from pg_stat_database where datname = current_database() "
-                "and pg_stat_clear_snapshot() is not null"
-            )
-        )
-        self._figures.note(f"{self._name}: deadlocks", deadlocks)
-        if deadlocks:
-            found.append(f"{deadlocks} deadlocks (40P01)")
         return found
 
     def _left_over(self, waiting: dict[str, int]) -> list[str]:

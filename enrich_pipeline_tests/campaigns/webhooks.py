@@ -84,6 +84,7 @@ def run(scale: Scale, seed: int) -> Figures:
             figures,
         )
         figures.blame("books", checks.all_of(lab.engine, lab.sandbox))
+        figures.blame("receiver and settlements", checks.deadlocks(lab.engine))
     return figures
 
 
