@@ -182,7 +182,9 @@ def _spare_the_collector() -> None:
     """Take what the process has imported out of every search for garbage, and search less often.
 
     Nearly nothing here is in a cycle; looking for some was a seventh of a run's processor time.
+    Once in a process: what one run leaves behind must not be kept for ever by the next one.
     """
-    gc.collect()
-    gc.freeze()
+    if gc.get_freeze_count() == 0:
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 20, 20)
