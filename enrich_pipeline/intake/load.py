@@ -14,7 +14,8 @@ from sqlalchemy import Engine
 
 from enrich_pipeline.domain.contact import BadRow, normalize_contact
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.intake.file import ContactFile, Reject, RejectsFile, as_json
+from enrich_pipeline.intake.file import ContactFile
+from enrich_pipeline.intake.rejects import Reject, RejectsFile, as_json
 from enrich_pipeline.intake.source import SyncSummary, identifiers_of, sync_source
 from enrich_pipeline.store import contacts, locks, personal_files, tombstones
 from enrich_pipeline.store.tombstones import Tombstones

@@ -27,7 +27,7 @@ from enrich_pipeline.domain.names import name_key
 from enrich_pipeline.domain.normalize import is_role_mailbox
 from enrich_pipeline.domain.person import keys_of
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.intake.file import as_json
+from enrich_pipeline.intake.rejects import as_json
 from enrich_pipeline.store import merge, mirror, persons, tombstones
 from enrich_pipeline.store.contacts import REPEATED
 from enrich_pipeline.store.mirror import LOCKED_FIELDS, WEIGHT, MirrorRow, Source

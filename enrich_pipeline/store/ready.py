@@ -2,7 +2,7 @@
 
 from sqlalchemy import URL, Engine
 
-from enrich_pipeline.store import connection, migrate
+from enrich_pipeline.store import connection, revision
 
 
 def open_engine(url: URL, is_embedded: bool, pool_size: int = 5) -> Engine:
@@ -13,7 +13,7 @@ def open_engine(url: URL, is_embedded: bool, pool_size: int = 5) -> Engine:
     engine = connection.create_engine(url, pool_size=pool_size)
     try:
         connection.require_reachable(engine, is_embedded=is_embedded)
-        migrate.check(engine)
+        revision.check(engine)
     except BaseException:
         engine.dispose()
         raise

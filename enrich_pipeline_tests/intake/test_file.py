@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from enrich_pipeline.domain.errors import ConfigurationError
-from enrich_pipeline.intake.file import ContactFile, Reject, RejectsFile, Row
+from enrich_pipeline.intake.file import ContactFile, Row
+from enrich_pipeline.intake.rejects import Reject, RejectsFile
 
 
 def read(path: Path) -> list[Row | Reject]:

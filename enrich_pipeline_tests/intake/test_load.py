@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from enrich_pipeline.domain.contact import COLUMNS
 from enrich_pipeline.domain.errors import ConfigurationError
-from enrich_pipeline.intake import LoadSummary, load_file
+from enrich_pipeline.intake.load import LoadSummary, load_file
 from enrich_pipeline.store import contacts, locks
 from enrich_pipeline_tests.support.contacts import NOW, policy, rows_of
 from enrich_pipeline_tests.support.statements import counted

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.intake import SyncSummary, sync_source
+from enrich_pipeline.intake.source import SyncSummary, sync_source
 from enrich_pipeline_tests.support.contacts import NOW, policy, put_contacts, rows_of
 from enrich_pipeline_tests.support.statements import counted
 

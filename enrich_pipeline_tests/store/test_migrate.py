@@ -1,13 +1,14 @@
-"""Rules of bringing a database to this version's schema."""
+"""Rules of bringing a database to this version's schema, and of telling whether it is there."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, text
 
 from enrich_pipeline.domain.errors import ConfigurationError
-from enrich_pipeline.store import connection, migrate
+from enrich_pipeline.store import connection, migrate, revision
 
 
 @pytest.fixture
@@ -24,10 +25,15 @@ def _schemas(engine: Engine) -> set[str]:
 
 def test_upgrade_makes_the_schemas_and_is_repeatable(empty: Engine) -> None:
     migrate.upgrade(empty)
-    first = migrate.current(empty)
+    first = revision.current(empty)
     migrate.upgrade(empty)
-    assert migrate.current(empty) == first
+    assert revision.current(empty) == first
     assert {"enrichment", "dagster"} <= _schemas(empty)
+
+
+def test_every_revision_is_known_in_the_order_in_which_they_are_applied() -> None:
+    newest_first = ScriptDirectory(str(revision.MIGRATIONS)).walk_revisions()
+    assert revision.known() == [each.revision for each in newest_first][::-1]
 
 
 def test_upgraders_at_the_same_moment_take_turns(empty: Engine) -> None:
@@ -39,18 +45,18 @@ def test_upgraders_at_the_same_moment_take_turns(empty: Engine) -> None:
 
 def test_an_unmigrated_database_asks_for_init(empty: Engine) -> None:
     with pytest.raises(ConfigurationError, match="not migrated: run `enrich init`"):
-        migrate.check(empty)
+        revision.check(empty)
 
 
 def test_a_migrated_database_passes(engine: Engine) -> None:
-    migrate.check(engine)
+    revision.check(engine)
 
 
 def test_a_database_of_a_later_version_is_refused_and_untouched(engine: Engine) -> None:
     with engine.begin() as session:
         session.execute(text("delete from enrichment.alembic_version"))
         session.execute(text("insert into enrichment.alembic_version values ('9999')"))
-    for refused in (migrate.check, migrate.upgrade):
+    for refused in (revision.check, migrate.upgrade):
         with pytest.raises(ConfigurationError, match="newer than this .* 9999 unknown"):
             refused(engine)
-    assert migrate.current(engine) == "9999"
+    assert revision.current(engine) == "9999"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from enrich_pipeline.intake import source, sync_source
+from enrich_pipeline.intake import source
+from enrich_pipeline.intake.source import sync_source
 from enrich_pipeline.store import person_merges, persons, work
 from enrich_pipeline_tests.bench import warehouse
 from enrich_pipeline_tests.store import rows

@@ -4,7 +4,7 @@ import pytest
 
 from enrich_pipeline.cli import main
 from enrich_pipeline.domain.policy import SourcePolicy
-from enrich_pipeline.intake import sync_source
+from enrich_pipeline.intake.source import sync_source
 from enrich_pipeline.store import erasure
 from enrich_pipeline.store.tombstones import Identifier
 from enrich_pipeline.waterfall import send

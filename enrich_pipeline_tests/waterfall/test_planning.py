@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.domain.policy import Policy
-from enrich_pipeline.intake import sync_source
+from enrich_pipeline.intake.source import sync_source
 from enrich_pipeline.providers import registry
 from enrich_pipeline.providers.protocol import Provider
 from enrich_pipeline.store import locks, plan

@@ -1,15 +1,16 @@
 """The figures as pictures: static SVG, drawn without a network, in the colours of the page.
 
+Each is a Vega-Lite specification, written as such: a package that writes them for us is slower to
+import and to write those of one page than they are to draw.
 Colours are variables of the page's style sheet, which is how one drawing serves light and dark.
 Floats are for lengths only: every figure that is read stands in a label or a table.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-import altair as alt
 import vl_convert
 from markupsafe import Markup
 
@@ -22,6 +23,11 @@ from enrich_pipeline.reports.morning.figures import (
     Step,
 )
 
+Spec = dict[str, Any]
+"""A Vega-Lite specification, or a part of one."""
+
+_VERSION = "6.4"
+"""Of Vega-Lite."""
 _WIDTH = 400
 _ROW = 30
 _NAMES = 112
@@ -37,6 +43,22 @@ _FOUND, _MISSED, _OPEN, _REUSED = (
 _OUTCOMES = {"reused": _REUSED, "found": _FOUND, "not found": _MISSED, "no answer": _OPEN}
 AGES = ("up to 30 days", "31 to 90", "91 to 180", "older", "age unknown", "missing")
 _AGE_COLOURS = [f"var(--age-{n})" for n in range(len(AGES))]
+_PLACE = {"field": "place", "type": "ordinal"}
+_CONFIG = {
+    "aria": False,
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "padding": {"left": 0, "right": 4, "top": 2, "bottom": 2},
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 13,
+        "labelColor": _MUTED,
+        "gridColor": _RULE,
+        "domainColor": _RULE,
+        "tickColor": _RULE,
+    },
+    "text": {"fontSize": 13},
+}
 
 
 def coverage(fields: Sequence[FieldCoverage]) -> Markup:
@@ -44,25 +66,26 @@ def coverage(fields: Sequence[FieldCoverage]) -> Markup:
     rows = [
         {
             "field": notation.field(each.field),
-            "before": _length(each.before),
-            "after": _length(each.before if each.after is None else each.after),
+            "before": _float(each.before),
+            "after": _float(each.before if each.after is None else each.after),
             "label": f"{notation.share(each.before)} → "
             f"{'open' if each.after is None else notation.share(each.after)}",
         }
         for each in fields
     ]
-    base = _rows(rows, "field")
-    scale = alt.Scale(domain=[0, 1.45])
-    frame = base.mark_bar(size=_BAR, fill="none", stroke=_RULE).encode(
-        x=alt.X("none:Q", scale=scale, axis=None), x2=alt.datum(1)
+    scale = {"domain": [0, 1.45]}
+    nothing, everybody = (
+        {"datum": share, "type": "quantitative", "axis": None} for share in (0, 1)
     )
-    before = base.mark_bar(size=_BAR, color=_REUSED).encode(x=alt.X("before:Q", scale=scale))
-    gained = base.mark_bar(size=_BAR, color=_FOUND).encode(
-        x=alt.X("before:Q", scale=scale), x2="after:Q"
-    )
-    label = base.mark_text(align="left", dx=8, color=_INK).encode(x=alt.datum(1), text="label:N")
+    before = _length("before", scale)
+    layers = [
+        _bar({"x": nothing, "x2": {"datum": 1}}, fill="none", stroke=_RULE),
+        _bar({"x": before}, color=_REUSED),
+        _bar({"x": before, "x2": {"field": "after"}}, color=_FOUND),
+        _label(everybody),
+    ]
     told = "; ".join(f"{row['field']} {row['label']}" for row in rows)
-    return _svg(frame.transform_calculate(none="0") + before + gained + label, f"Coverage: {told}")
+    return _svg(_under_each_other(rows, "field", layers), f"Coverage: {told}")
 
 
 def waterfall(steps: Sequence[Step], longest: int) -> Markup:
@@ -86,24 +109,22 @@ def waterfall(steps: Sequence[Step], longest: int) -> Markup:
             )
         )
     ]
-    scale = alt.Scale(domain=[0, max(longest, 1) * 1.75])
-    base = _rows(rows, "turn")
-    bars = base.mark_bar(size=_BAR).encode(
-        x=alt.X("number:Q", scale=scale, axis=None, stack="zero"),
-        order="place:O",
-        color=_colours(_OUTCOMES),
+    scale = {"domain": [0, max(longest, 1) * 1.75]}
+    bars = _bar(
+        {
+            "x": _length("number", scale) | {"stack": "zero"},
+            "order": _PLACE,
+            "color": _colours(_OUTCOMES),
+        }
     )
-    label = (
-        base.transform_filter("datum.place === 0")
-        .mark_text(align="left", dx=8, color=_INK)
-        .encode(x=alt.X("whole:Q", scale=scale), text="label:N")
-    )
+    label = _label(_length("whole", scale)) | {"transform": [{"filter": "datum.place === 0"}]}
     told = "; ".join(
         f"{step.provider} asked {step.asked}, found {step.found}, {notation.usd(step.cost_usd)}"
         for step in steps
     )
     name = notation.field(steps[0].field)
-    return _svg(bars + label, f"{name}, providers in order: {told}")
+    picture = _under_each_other(rows, "turn", [bars, label])
+    return _svg(picture, f"{name}, providers in order: {told}")
 
 
 def spend(days: Sequence[SpendDay]) -> Markup:
@@ -113,37 +134,50 @@ def spend(days: Sequence[SpendDay]) -> Markup:
             "day": each.day.isoformat(),
             "kind": kind,
             "place": place,
-            "usd": _length(value),
-            "cap": _length(each.cap_usd) if caps_fit(days) else None,
+            "usd": _float(value),
+            "cap": _float(each.cap_usd) if caps_fit(days) else None,
         }
         for each in days
         for place, (kind, value) in enumerate((("spent", each.spent_usd), ("open", each.open_usd)))
     ]
     shown = [each.day for each in days][::-7][::-1]
     words = {day.isoformat(): notation.short_day(day) for day in shown}
-    axis = alt.Axis(
-        values=list(words),
-        labelExpr=f"({words})[datum.value]",
-        labelAngle=0,
-        labelOverlap=False,
-        title=None,
-        ticks=False,
-    )
-    base = alt.Chart(alt.InlineData(rows)).properties(width=_WIDTH - 50, height=150)
-    x = alt.X("day:O", axis=axis, scale=alt.Scale(paddingInner=0.25))
-    bars = base.mark_bar().encode(
-        x=x,
-        y=alt.Y(
-            "usd:Q", axis=alt.Axis(title=None, format="$,.0f", tickCount=4, grid=True, domain=False)
-        ),
-        order="place:O",
-        color=_colours({"spent": _FOUND, "open": _OPEN}),
-    )
-    caps = base.mark_tick(thickness=2, color=_INK, size=10).encode(x=x, y="cap:Q")
+    x = {
+        "field": "day",
+        "type": "ordinal",
+        "scale": {"paddingInner": 0.25},
+        "axis": {
+            "values": list(words),
+            "labelExpr": f"({words})[datum.value]",
+            "labelAngle": 0,
+            "labelOverlap": False,
+            "title": None,
+            "ticks": False,
+        },
+    }
+    dollars = {"title": None, "format": "$,.0f", "tickCount": 4, "grid": True, "domain": False}
+    bars = {
+        "mark": "bar",
+        "encoding": {
+            "x": x,
+            "y": {"field": "usd", "type": "quantitative", "axis": dollars},
+            "order": _PLACE,
+            "color": _colours({"spent": _FOUND, "open": _OPEN}),
+        },
+    }
+    caps = {
+        "mark": {"type": "tick", "thickness": 2, "color": _INK, "size": 10},
+        "encoding": {"x": x, "y": {"field": "cap", "type": "quantitative"}},
+    }
+    picture = {
+        "data": {"values": rows},
+        "width": _WIDTH - 50,
+        "height": 150,
+        "layer": [bars, caps] if caps_fit(days) else [bars],
+    }
     total = sum((each.spent_usd for each in days), Decimal(0))
     first, last = notation.short_day(days[0].day), notation.short_day(days[-1].day)
-    told = f"Spend per day from {first} to {last}, {notation.usd(total)} in all"
-    return _svg(bars + caps if caps_fit(days) else bars, told)
+    return _svg(picture, f"Spend per day from {first} to {last}, {notation.usd(total)} in all")
 
 
 def caps_fit(days: Sequence[SpendDay]) -> bool:
@@ -155,29 +189,25 @@ def caps_fit(days: Sequence[SpendDay]) -> bool:
 
 def cost(providers: Sequence[ProviderCost]) -> Markup:
     """Dollars for each verified value, cheapest first."""
-    rows = [
+    costs = [_float(each.window_usd_per_verified) for each in providers]
+    rows: list[Spec] = [
         {
             "provider": each.provider,
-            "usd": _length(each.window_usd_per_verified),
+            "usd": usd,
+            "label_at": usd or 0.0,
             "label": f"{notation.usd_each(each.window_usd_per_verified)} · "
             f"{notation.counted(each.window_verified, 'value')}"
             if each.window_verified
             else f"none verified, {notation.usd(each.window_spend_usd)} spent",
         }
-        for each in providers
+        for each, usd in zip(providers, costs, strict=True)
     ]
-    highest = max((row["usd"] or 0.0 for row in rows), default=0.0)
-    scale = alt.Scale(domain=[0, (highest or 1.0) * 2])
-    base = _rows(rows, "provider")
-    bars = base.mark_bar(size=_BAR, color=_FOUND).encode(x=alt.X("usd:Q", scale=scale, axis=None))
-    label = base.mark_text(align="left", dx=8, color=_INK).encode(
-        x=alt.X("at:Q", scale=scale), text="label:N"
-    )
+    highest = max((usd or 0.0 for usd in costs), default=0.0)
+    scale = {"domain": [0, (highest or 1.0) * 2]}
+    layers = [_bar({"x": _length("usd", scale)}, color=_FOUND), _label(_length("label_at", scale))]
     told = "; ".join(f"{row['provider']} {row['label']}" for row in rows)
-    return _svg(
-        bars + label.transform_calculate(at="datum.usd === null ? 0 : datum.usd"),
-        f"Cost of each verified value: {told}",
-    )
+    picture = _under_each_other(rows, "provider", layers)
+    return _svg(picture, f"Cost of each verified value: {told}")
 
 
 def ages(fields: Sequence[FieldAges]) -> Markup:
@@ -189,63 +219,69 @@ def ages(fields: Sequence[FieldAges]) -> Markup:
             zip(AGES, (*each.ages, each.undated, each.missing), strict=True)
         )
     ]
-    bars = (
-        _rows(rows, "field")
-        .mark_bar(size=_BAR, stroke=_RULE, strokeWidth=0.5)
-        .encode(
-            x=alt.X("number:Q", axis=None, stack="normalize"),
-            order="place:O",
-            color=_colours(dict(zip(AGES, _AGE_COLOURS, strict=True)), "age"),
-        )
+    bars = _bar(
+        {
+            "x": _length("number") | {"stack": "normalize"},
+            "order": _PLACE,
+            "color": _colours(dict(zip(AGES, _AGE_COLOURS, strict=True)), "age"),
+        },
+        stroke=_RULE,
+        strokeWidth=0.5,
     )
     told = "; ".join(
         f"{notation.field(each.field)} {each.ages[0]} up to 30 days, {each.missing} missing"
         for each in fields
     )
-    return _svg(bars, f"Age of the values: {told}")
+    return _svg(_under_each_other(rows, "field", [bars]), f"Age of the values: {told}")
 
 
-def _rows(rows: Sequence[dict[str, Any]], by: str) -> alt.Chart:
+def _under_each_other(rows: Sequence[Spec], by: str, layers: Sequence[Spec]) -> Spec:
     """Horizontal bars, one under the other in the order of the rows."""
     names = list(dict.fromkeys(row[by] for row in rows))
-    axis = alt.Axis(
-        title=None,
-        domain=False,
-        ticks=False,
-        labelAlign="left",
-        labelPadding=_NAMES,
-        labelLimit=_NAMES,
-    )
-    return (
-        alt.Chart(alt.InlineData(rows))
-        .encode(y=alt.Y(f"{by}:N", sort=names, axis=axis))
-        .properties(width=_WIDTH - _NAMES, height=_ROW * len(names))
-    )
+    axis = {
+        "title": None,
+        "domain": False,
+        "ticks": False,
+        "labelAlign": "left",
+        "labelPadding": _NAMES,
+        "labelLimit": _NAMES,
+    }
+    return {
+        "data": {"values": rows},
+        "width": _WIDTH - _NAMES,
+        "height": _ROW * len(names),
+        "encoding": {"y": {"field": by, "type": "nominal", "sort": names, "axis": axis}},
+        "layer": layers,
+    }
 
 
-def _colours(colours: dict[str, str], by: str = "kind") -> alt.Color:
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    return alt.Color(f"{by}:N", scale=scale, legend=None)
+def _bar(encoding: Spec, **look: Any) -> Spec:
+    return {"mark": {"type": "bar", "size": _BAR, **look}, "encoding": encoding}
 
 
-def _length(value: Decimal | None) -> float | None:
+def _label(x: Spec) -> Spec:
+    """What is read beside a bar, from its right end on."""
+    mark = {"type": "text", "align": "left", "dx": 8, "color": _INK}
+    return {"mark": mark, "encoding": {"x": x, "text": {"field": "label", "type": "nominal"}}}
+
+
+def _length(field: str, scale: Spec | None = None) -> Spec:
+    """A field of the rows as a length, without an axis: the figure stands beside it."""
+    return {"field": field, "type": "quantitative", "axis": None, "scale": scale or {}}
+
+
+def _colours(colours: Mapping[str, str], by: str = "kind") -> Spec:
+    scale = {"domain": list(colours), "range": list(colours.values())}
+    return {"field": by, "type": "nominal", "scale": scale, "legend": None}
+
+
+def _float(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _svg(chart: alt.LayerChart | alt.Chart, told: str) -> Markup:
+def _svg(picture: Spec, told: str) -> Markup:
     """Draw; `told` is what is read aloud instead of the picture."""
-    styled = chart.configure(
-        aria=False,
-        background="transparent",
-        font="system-ui, sans-serif",
-        padding={"left": 0, "right": 4, "top": 2, "bottom": 2},
-        view=alt.ViewConfig(stroke=None),
-        axis=alt.AxisConfig(
-            labelFontSize=13, labelColor=_MUTED, gridColor=_RULE, domainColor=_RULE, tickColor=_RULE
-        ),
-        text=alt.MarkConfig(fontSize=13),
-    )
-    drawn = vl_convert.vegalite_to_svg(styled.to_dict(), vl_version="6.4")
+    drawn = vl_convert.vegalite_to_svg({**picture, "config": _CONFIG}, vl_version=_VERSION)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)[0]
     body = drawn[drawn.index(">") + 1 :]
     opening = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">')

@@ -5,12 +5,12 @@ Locking, schemas and the transaction belong to `migrate`, not here.
 
 from alembic import context
 
-from enrich_pipeline.store.migrate import SCHEMA, VERSION_TABLE
+from enrich_pipeline.store import revision
 
 context.configure(
     connection=context.config.attributes["connection"],
-    version_table=VERSION_TABLE,
-    version_table_schema=SCHEMA,
+    version_table=revision.TABLE,
+    version_table_schema=revision.SCHEMA,
 )
 with context.begin_transaction():
     context.run_migrations()
