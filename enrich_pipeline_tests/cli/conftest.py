@@ -1,22 +1,36 @@
-"""The command as users run it: a process of its own, in a folder of its own."""
+"""Commands, in a folder of their own: in this process, or as users run them in one of theirs."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from sqlalchemy import URL
 
-Enrich = Callable[..., "subprocess.CompletedProcess[str]"]
+from enrich_pipeline.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Enrich = Callable[..., Done]
 
 
 def start(
     arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]
 ) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "enrich_pipeline.cli", *arguments],
         cwd=folder,
@@ -37,15 +51,28 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def enrich(folder: Path) -> Enrich:
-    """Runs a command; variables of its environment are keyword arguments."""
+def enrich(folder: Path, capfd: pytest.CaptureFixture[str]) -> Enrich:
+    """Runs a command in this process; variables of its environment are keyword arguments."""
 
-    def _enrich(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def enrich(*arguments: str, **environ: str) -> Done:
+        # Some commands add to the environment, for what they start.
+        with mock.patch.dict(os.environ, environ), contextlib.chdir(folder):
+            capfd.readouterr()
+            return Done(main.run(arguments), *capfd.readouterr())
+
+    return enrich
+
+
+@pytest.fixture
+def enrich_alone(folder: Path) -> Enrich:
+    """Runs a command in a process of its own, which is how users run it."""
+
+    def enrich(*arguments: str, **environ: str) -> Done:
         process = start(arguments, folder, environ)
         out, err = process.communicate(timeout=180)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        return Done(process.returncode, out, err)
 
-    return _enrich
+    return enrich
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Rules of `enrich alerts`: what it says, what it sends, what it never shows."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +81,7 @@ def test_a_channel_that_is_down_is_exit_code_1_and_one_line_in_the_log(
     folder: Path, enrich: Enrich, with_database: dict[str, str], troubled: None
 ) -> None:
     environ = {**with_database, "ENRICH_ALERT_URLS": "json://127.0.0.1:9/CANARYTOKEN"}
-    done: list[subprocess.CompletedProcess[str]] = [enrich("alerts", **environ) for _ in range(2)]
+    done = [enrich("alerts", **environ) for _ in range(2)]
     assert [each.returncode for each in done] == [1, 1]
     assert "no channel took the message, tried again next time: 1 (json)" in done[0].stdout
     log = (folder / ".enrich" / "logs" / "enrich.log").read_text()

@@ -194,8 +194,9 @@ def test_nothing_is_in_doubt_in_a_new_database(
 
 
 def test_init_makes_a_database_and_an_env_file_and_changes_nothing_the_second_time(
-    enrich: Enrich, folder: Path
+    enrich_alone: Enrich, folder: Path
 ) -> None:
+    enrich = enrich_alone  # the server lives on when the command has ended
     env = folder / ".env"
     env.write_text("# mine\nENRICH_LANCE_API_KEY=abc\nOTHER='x y'")
     try:

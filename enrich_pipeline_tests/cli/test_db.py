@@ -2,8 +2,7 @@
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -11,37 +10,12 @@ import psycopg
 import pytest
 from psycopg import conninfo, errors
 
-from enrich_pipeline.cli import main
 from enrich_pipeline.domain.errors import EnrichError
 from enrich_pipeline.store import connection, embedded, migrate
 from enrich_pipeline.store.door import Door
 
 from ..support.sandbox import free_port
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Enrich = Callable[..., Done]
-
-
-@pytest.fixture
-def enrich(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Enrich:
-    """Runs a command in the folder."""
-    monkeypatch.chdir(folder)
-
-    def enrich(*arguments: str) -> Done:
-        capfd.readouterr()
-        code = main.run(arguments)
-        return Done(code, *capfd.readouterr())
-
-    return enrich
+from .conftest import Enrich
 
 
 @pytest.fixture
