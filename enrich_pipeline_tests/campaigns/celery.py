@@ -336,6 +336,13 @@ _IN_DOUBT = """
     join analytics.dim_contacts as d using (person_id)
     where c.in_doubt_at is not null
 """
+_ONLY_RESERVED = """
+    select distinct d.contact_id from enrichment.calls as c
+    join enrichment.charge_lines as l using (call_id)
+    join analytics.dim_contacts as d using (person_id)
+    where c.state = 'released' and c.armed_at is null
+"""
+"""Of calls that were given back without having been sent: as long as a dead worker's lease ran."""
 _CALLS = """
     select c.provider, c.state, c.armed_at, c.in_doubt_at from enrichment.calls as c
     where c.call_id in (
@@ -378,19 +385,22 @@ def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> lis
     """What the second night has other than the first, but for what stayed in doubt.
 
     A contact's values may be others only where the same answers came in another order. While a call
-    is in doubt its fields wait, and those that do not may come to a provider before them: the
-    answer that both share is noted for whichever asked, but what each provider cost is the same.
+    is in doubt its fields wait, and so do those that a dead worker had reserved a call for; those
+    that do not wait may come to a provider before them: the answer that both share is noted for
+    whichever asked, but what each provider cost is the same.
     """
     doubtful = {contact_id for (contact_id,) in lab.sql(_FOR_GOOD)}
-    held_up = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
+    in_doubt = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
+    only_reserved = {contact_id for (contact_id,) in lab.sql(_ONLY_RESERVED)} - doubtful - in_doubt
     asked_before = {
         key
-        for key in held_up
+        for key in in_doubt | only_reserved
         if _costs(plain.attempts.get(key, ())) == _costs(spread.attempts.get(key, ()))
     }
     figures.add("contacts compared", len(plain.contacts))
     figures.add("contacts with a call written off", len(doubtful))
-    figures.add("contacts with a call in doubt for a time", len(held_up))
+    figures.add("contacts with a call in doubt for a time", len(in_doubt))
+    figures.add("contacts with a call that was only reserved", len(only_reserved))
     reordered = {key for key, each in plain.answers.items() if each != spread.answers.get(key)}
     found = []
     for what, one, other, excused in (

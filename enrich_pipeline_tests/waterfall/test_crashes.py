@@ -105,7 +105,7 @@ def test_who_takes_over_a_step_begins_with_what_its_dead_predecessor_left(open_l
     lab = open_lab(only({"work_email": ["prospeo"]}) | one_at_once)
     lab.load(contacts(range(20)))
     lab.plan()
-    lab.sandbox.latency(5000)
+    lab.sandbox.latency(2000)
     child = lab.child([lab.today])
     lab.until("select count(*) = 1 from enrichment.calls where state = 'sending'")
     child.kill()
@@ -118,4 +118,32 @@ def test_who_takes_over_a_step_begins_with_what_its_dead_predecessor_left(open_l
         assert (recovered.doubted, recovered.released) == (1, reserved)
         waterfall.attempt(Partition(lab.today, 0), "prospeo")
     assert lab.states("prospeo") == {"in_doubt": 1, "released": reserved, "settled": 3}
+    lab.assert_books()
+
+
+def test_what_a_dead_run_only_reserved_waits_and_the_answer_another_field_buys_serves_it(
+    open_lab: Open,
+) -> None:
+    own = only({"profile": ["prospeo", "agntdata"], "personal_email": ["agntdata"]})
+    one_at_once = {"providers": {"prospeo": {"concurrency": 1, "batch_size": 5}}}
+    lab = open_lab(own | one_at_once, {"prospeo.match": 0.0, "agntdata.personal_email": 1.0})
+    lab.load(contacts(range(10), personal_email_consent="true"))
+    lab.plan()
+    lab.sandbox.latency(2000)
+    child = lab.child([lab.today])
+    lab.until(
+        "select count(*) filter (where state = 'sending') = 1 "
+        "and count(*) filter (where state = 'reserved') = 1 from enrichment.calls"
+    )
+    child.kill()
+    child.join()
+    lab.sandbox.latency(0)
+    with lab.waterfall("one that the sensor asked for") as waterfall:
+        for provider in ("prospeo", "agntdata"):
+            waterfall.attempt(Partition(lab.today, 0), provider)
+    assert lab.outcomes("agntdata") == {"found": 10}, "personal e-mails"
+    lab.drain()
+    assert lab.states("prospeo") == {"in_doubt": 1, "released": 1, "settled": 1}
+    assert lab.outcomes("agntdata") == {"found": 10, "reused": 5}, "and profiles not in doubt"
+    assert lab.sent()["agntdata"] == 1
     lab.assert_books()
