@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,7 @@ class Strike:
                     self._kill(stage.worker(name))
                     figures.add(f"killed: {self._death}")
                     figures.add("calls under way when killed", calls)
+                    figures.note(f"last death, in a run {run_id[:8]}", f"{datetime.now(UTC):%X}")
                     return
         self.problems.append(f"no worker was found with calls under way after {self._after}")
 
@@ -336,6 +338,7 @@ _IN_DOUBT = """
     join analytics.dim_contacts as d using (person_id)
     where c.in_doubt_at is not null
 """
+_CLOCK = "HH24:MI:SS.MS"
 _ONLY_RESERVED = """
     select distinct d.contact_id from enrichment.calls as c
     join enrichment.charge_lines as l using (call_id)
@@ -344,12 +347,17 @@ _ONLY_RESERVED = """
 """
 """Of calls that were given back without having been sent: as long as a dead worker's lease ran."""
 _CALLS = """
-    select c.provider, c.state, c.armed_at, c.in_doubt_at from enrichment.calls as c
+    select c.provider, c.state, left(c.run_id, 8) as run, to_char(c.armed_at, :clock) as armed,
+        string_agg(concat_ws('-', to_char(r.received_at, :clock), to_char(r.applied_at, :clock)),
+            ' ' order by r.reply_id) as replies,
+        to_char(c.in_doubt_at, :clock) as in_doubt, to_char(c.closed_at, :clock) as closed
+    from enrichment.calls as c left join enrichment.replies as r using (call_id)
     where c.call_id in (
         select l.call_id from enrichment.charge_lines as l
         join analytics.dim_contacts as d using (person_id) where d.contact_id = :contact_id)
-    order by c.call_id
+    group by c.call_id order by c.call_id
 """
+"""With the time of day of each step; a reply with those of its coming and of its being applied."""
 _FOR_GOOD = f"{_IN_DOUBT} and l.state = 'written_off'"
 
 
@@ -417,7 +425,7 @@ def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> lis
             first, second = set(one.get(key, ())), set(other.get(key, ()))
             found.append(
                 f"{what} of {key}: {first - second} in one process, {second - first} after "
-                f"{lab.sql(_CALLS, contact_id=key)}"
+                f"{lab.sql(_CALLS, contact_id=key, clock=_CLOCK)}"
             )
     if not doubtful and plain.accounts != spread.accounts:
         found.append(f"other balances: {dict(plain.accounts)}, {dict(spread.accounts)}")

@@ -6,6 +6,8 @@ A `Lab` is what a test drives; `Bench` opens labs and keeps the sandbox processe
 import csv
 import hashlib
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from enrich_pipeline.providers.http import ProviderClient
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.settings import load as load_settings
 from enrich_pipeline.store import connection, invariants
+from enrich_pipeline.waterfall import fault_points
 from enrich_pipeline.waterfall.claim import Claimed
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition, StageSummary, Waterfall
@@ -142,9 +145,18 @@ def drain_days(engine: Engine, settings: Settings, days: Sequence[date], run_id:
 
 
 def _drain_alone(
-    database: str, environment: dict[str, str], folder: Path, days: list[date], run_id: str
+    database: str,
+    environment: dict[str, str],
+    folder: Path,
+    days: list[date],
+    run_id: str,
+    dies_at: fault_points.Label | None,
 ) -> None:
     """What a child process does."""
+    if dies_at is not None:
+        fault_points.set_hook(
+            lambda label: os.kill(os.getpid(), signal.SIGKILL) if label == dies_at else None
+        )
     engine = connection.create_engine(make_url(database), pool_size=10)
     drain_days(engine, load_settings(environment, folder), days, run_id)
 
@@ -221,8 +233,8 @@ class Lab:
         with self.waterfall() as waterfall:
             waterfall.sweep()
 
-    def child(self, days: Sequence[date]) -> BaseProcess:
-        """A process of its own that drains these dates; started."""
+    def child(self, days: Sequence[date], dies_at: fault_points.Label | None = None) -> BaseProcess:
+        """A process of its own that drains these dates, to its death if one is named; started."""
         process = PROCESSES.Process(
             target=_drain_alone,
             args=(
@@ -231,6 +243,7 @@ class Lab:
                 self.folder,
                 list(days),
                 f"child-{next(_runs)}",
+                dies_at,
             ),
         )
         process.start()
