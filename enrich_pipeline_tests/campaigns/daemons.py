@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dagster as dg
 import httpx
@@ -59,24 +60,32 @@ class Stage:
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "PYTHONWARNINGS": "ignore",
         }
+        # The instance of this process is of that database too, while the stage stands.
+        self._own_environment = mock.patch.dict(
+            os.environ,
+            {DAGSTER_DATABASE_VARIABLE: self.environment[DAGSTER_DATABASE_VARIABLE]},
+        )
 
     def __enter__(self) -> "Stage":
         self._write()
-        os.environ[DAGSTER_DATABASE_VARIABLE] = self.environment[DAGSTER_DATABASE_VARIABLE]
-        with self.instance() as instance:
-            for pool in self.pools:
-                instance.event_log_storage.set_concurrency_slots(pool, 2)
+        self._own_environment.start()
         try:
+            with self.instance() as instance:
+                for pool in self.pools:
+                    instance.event_log_storage.set_concurrency_slots(pool, 2)
             for name in ("code", "daemon", "web"):
                 self.start(name)
             self._await_location()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self._own_environment.stop()
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
