@@ -339,16 +339,6 @@ _IN_DOUBT = """
     where c.in_doubt_at is not null
 """
 _CLOCK = "HH24:MI:SS.MS"
-_LEFT = """
-    select distinct d.contact_id from enrichment.calls as c
-    join enrichment.charge_lines as l using (call_id)
-    join analytics.dim_contacts as d using (person_id)
-    where c.state = 'released' and c.armed_at is null or exists (
-        select from enrichment.replies as r
-        where r.call_id = c.call_id and r.applied_at > r.received_at + interval '10 seconds')
-"""
-"""Of calls that a dead worker had reserved, or had stored the reply of: both wait for whoever takes
-its step over."""
 _CALLS = """
     select c.provider, c.state, left(c.run_id, 8) as run, to_char(c.armed_at, :clock) as armed,
         string_agg(concat_ws('-', to_char(r.received_at, :clock), to_char(r.applied_at, :clock)),
@@ -396,22 +386,19 @@ def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> lis
     """What the second night has other than the first, but for what stayed in doubt.
 
     A contact's values may be others only where the same answers came in another order. While a call
-    is in doubt its fields wait, and so do those of a call that a dead worker left; those that do
-    not wait may come to a provider before them: the answer that both share is noted for whichever
-    asked, but what each provider cost is the same.
+    is in doubt its fields wait, and those that do not may come to a provider before them: the
+    answer that both share is noted for whichever asked, but what each provider cost is the same.
     """
     doubtful = {contact_id for (contact_id,) in lab.sql(_FOR_GOOD)}
-    in_doubt = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
-    left = {contact_id for (contact_id,) in lab.sql(_LEFT)} - doubtful - in_doubt
+    held_up = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
     asked_before = {
         key
-        for key in in_doubt | left
+        for key in held_up
         if _costs(plain.attempts.get(key, ())) == _costs(spread.attempts.get(key, ()))
     }
     figures.add("contacts compared", len(plain.contacts))
     figures.add("contacts with a call written off", len(doubtful))
-    figures.add("contacts with a call in doubt for a time", len(in_doubt))
-    figures.add("contacts with a call that a dead worker left", len(left))
+    figures.add("contacts with a call in doubt for a time", len(held_up))
     reordered = {key for key, each in plain.answers.items() if each != spread.answers.get(key)}
     found = []
     for what, one, other, excused in (

@@ -196,21 +196,20 @@ def test_nothing_is_in_doubt_in_a_new_database(
 def test_init_makes_a_database_and_an_env_file_and_changes_nothing_the_second_time(
     enrich_alone: Enrich, folder: Path
 ) -> None:
-    enrich = enrich_alone  # the server lives on when the command has ended
     env = folder / ".env"
     env.write_text("# mine\nENRICH_LANCE_API_KEY=abc\nOTHER='x y'")
     try:
-        done = enrich("init")
+        done = enrich_alone("init")
         assert done.returncode == 0, done.stderr
         first = env.read_text()
         assert first.startswith("# mine\nENRICH_LANCE_API_KEY=abc\nOTHER='x y'\n")
         assert stat.S_IMODE(env.stat().st_mode) == 0o600
         values = dotenv.dotenv_values(env)
         assert str(values["ENRICH_DAGSTER_DATABASE_URL"]).startswith("postgresql+psycopg2://")
-        assert enrich("init").returncode == 0
+        assert enrich_alone("init").returncode == 0
         assert env.read_text() == first
         embedded.stop(folder / ".enrich")
-        assert enrich("status").returncode == 0, "a stopped server is started by who needs it"
+        assert enrich_alone("status").returncode == 0, "a stopped server is started by who needs it"
     finally:
         embedded.stop(folder / ".enrich")
 

@@ -144,7 +144,7 @@ def test_a_night_is_done_and_the_same_night_again_asks_nothing(
 def test_nothing_stale_is_done(enrich: Enrich, environ: dict[str, str], engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("update crm.contacts set do_not_enrich = true"))
-    done = enrich("refresh", "--batch", "00", **environ)
+    done = enrich("refresh", **environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing is stale, nothing was asked" in done.stdout
 
