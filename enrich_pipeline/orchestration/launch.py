@@ -24,7 +24,7 @@ import dagster as dg
 
 from enrich_pipeline import settings
 from enrich_pipeline.orchestration import build, jobs, liveness, outcomes, partitions
-from enrich_pipeline.orchestration.instance import open_instance
+from enrich_pipeline.orchestration.instance import keep_connections, open_instance
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _FOR_EVERY_RUN = (
@@ -115,6 +115,7 @@ def _run(folder: Path, log: Path, job: Job) -> None:
         _end_with_parent()
         defs = build.definitions(settings.load().policy)
         with open_instance(folder) as instance:
+            keep_connections(instance)
             # Dagster finds run parameters of partitions through typed keys only.
             key = job.partition_key
             result = defs.resolve_job_def(job.name).execute_in_process(

@@ -5,8 +5,6 @@ of the partition at this stage: a rest that does not fill a call is carried over
 call of each kind may be short.
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,31 +12,14 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection
 
 from enrich_pipeline.domain.batching import call_sizes
-from enrich_pipeline.domain.credit import usd_micro
 from enrich_pipeline.domain.enrichment import ATTRIBUTES, Field, ValueStatus
-from enrich_pipeline.domain.policy import Tariff, micro
-from enrich_pipeline.domain.posting import Entry, EntryType
-from enrich_pipeline.providers.http import encode
-from enrich_pipeline.providers.protocol import Call, HttpRequest, Item, Offer
-from enrich_pipeline.store import breakers, calls, ledger, reservations, switch, work
+from enrich_pipeline.domain.policy import micro
+from enrich_pipeline.providers.protocol import Item, Offer
+from enrich_pipeline.store import breakers, ledger, reservations, switch, work
 from enrich_pipeline.waterfall.context import Context, Partition, database_now
-from enrich_pipeline.waterfall.decide import Decision, Situation, decide, relevant
+from enrich_pipeline.waterfall.decide import Decision, Situation, decide
 from enrich_pipeline.waterfall.fault_points import reached
-
-LEASE_SECONDS = 300.0
-"""How long a reserved call may wait for its turn to be sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A reserved call, ready to be armed and sent."""
-
-    call_id: int
-    provider: str
-    products: frozenset[str]
-    persons: int
-    request: HttpRequest
-    body: bytes
+from enrich_pipeline.waterfall.reserve import Claimed, Want, hold_of, reserve
 
 
 @dataclass(slots=True)
@@ -67,15 +48,6 @@ class Cursor:
     @property
     def is_done(self) -> bool:
         return self.is_through and not (self.is_last and self.carry)
-
-
-@dataclass(frozen=True, slots=True)
-class _Want:
-    """One person's part of a call of one group."""
-
-    item: Item
-    offers: tuple[tuple[Offer, tuple[int, ...]], ...]
-    identity: frozenset[str]
 
 
 def claim(
@@ -295,7 +267,7 @@ def _wants(
     provider: str,
     cursor: Cursor,
     decisions: Mapping[int, tuple[work.KnownPerson, Decision]],
-) -> dict[str, list[_Want]]:
+) -> dict[str, list[Want]]:
     """Cuts what shall be bought into groups of like calls; persons without budget are left out."""
     buyers = {p: (who, d) for p, (who, d) in decisions.items() if d.buy}
     if not buyers:
@@ -305,10 +277,10 @@ def _wants(
         conn, list(buyers), micro(budget.person_usd), budget.person_days
     )
     tariff = ctx.terms(provider).tariff(reservations.today(conn))
-    wants: dict[str, list[_Want]] = {}
+    wants: dict[str, list[Want]] = {}
     broke: dict[int, str] = {}
     for person, (who, decision) in buyers.items():
-        cost = sum(_hold(ctx, provider, tariff, p)[1] for p in decision.buy)
+        cost = sum(hold_of(ctx, provider, tariff, p)[1] for p in decision.buy)
         if cost > free[person]:
             asked = [f for _, fields in decision.buy.values() for f in fields]
             broke.update((f.enrichment_id, "person_budget") for f in asked)
@@ -325,7 +297,7 @@ def _wants(
                 for o in members
             }
             wants.setdefault(group, []).append(
-                _Want(item, tuple((o, asked_by[o.product]) for o in members), who.identity)
+                Want(item, tuple((o, asked_by[o.product]) for o in members), who.identity)
             )
     if broke:
         cursor.waiting["person_budget"] += len(broke)
@@ -333,20 +305,13 @@ def _wants(
     return wants
 
 
-def _hold(ctx: Context, provider: str, tariff: Tariff, product: str) -> tuple[int, int]:
-    """(micro-credits, micro-USD) held for one product: the dearer of its price and its cap."""
-    price = micro(tariff.prices[product])
-    amount = max(price, ctx.providers[provider].cap_micro(product) or 0)
-    return amount, usd_micro(amount, micro(tariff.usd_per_credit))
-
-
 def _cut(
-    ctx: Context, provider: str, cursor: Cursor, wants: Mapping[str, list[_Want]]
-) -> tuple[list[tuple[str, list[_Want]]], list[int]]:
+    ctx: Context, provider: str, cursor: Cursor, wants: Mapping[str, list[Want]]
+) -> tuple[list[tuple[str, list[Want]]], list[int]]:
     """Cuts wants into calls; returns them and the persons kept back for a fuller call."""
     bounds = ctx.providers[provider].limits
     maximum = ctx.maximum(provider)
-    drafts: list[tuple[str, list[_Want]]] = []
+    drafts: list[tuple[str, list[Want]]] = []
     kept_back: list[int] = []
     for group, members in sorted(wants.items()):
         usable = len(members) if cursor.is_last else len(members) // maximum * maximum
@@ -367,10 +332,10 @@ def _fit(
     partition: Partition,
     provider: str,
     cursor: Cursor,
-    drafts: list[tuple[str, list[_Want]]],
+    drafts: list[tuple[str, list[Want]]],
     *,
     last_chance: bool,
-) -> list[tuple[str, list[_Want]]]:
+) -> list[tuple[str, list[Want]]]:
     """Shrinks calls to what the budgets allow.
 
     What does not fit is carried over while open holds may free enough. It is recorded as waiting
@@ -386,12 +351,12 @@ def _fit(
     bounds = ctx.providers[provider].limits
     smallest = 1 if bounds.single else bounds.minimum
     free_usd, free_micro = night.free, own.free
-    fitting: list[tuple[str, list[_Want]]] = []
-    left_out: list[_Want] = []
+    fitting: list[tuple[str, list[Want]]] = []
+    left_out: list[Want] = []
     for group, members in drafts:
         kept = 0
         for want in members:
-            holds = [_hold(ctx, provider, tariff, offer.product) for offer, _ in want.offers]
+            holds = [hold_of(ctx, provider, tariff, offer.product) for offer, _ in want.offers]
             need_micro, need_usd = sum(h[0] for h in holds), sum(h[1] for h in holds)
             if need_usd > free_usd or need_micro > free_micro:
                 break
@@ -413,152 +378,3 @@ def _fit(
     cursor.waiting["budget"] += len(waits)
     work.wait_at(conn, waits)
     return fitting
-
-
-def reserve(
-    conn: Connection,
-    ctx: Context,
-    partition: Partition,
-    provider: str,
-    drafts: Sequence[tuple[str, Sequence[_Want]]],
-) -> list[Claimed]:
-    """Writes the intent and the holds of these calls. Budgets must be open and have room."""
-    if not drafts:
-        return []
-    api, day = ctx.providers[provider], reservations.today(conn)
-    tariff = ctx.terms(provider).tariff(day)
-    rate = micro(tariff.usd_per_credit)
-    prices = {product: micro(price) for product, price in tariff.prices.items()}
-    rows: list[reservations.Draft] = []
-    claimed: list[Claimed] = []
-    for call_id, (group, members) in zip(
-        reservations.new_ids(conn, len(drafts)), drafts, strict=True
-    ):
-        uses_webhook = any(offer.needs_webhook for want in members for offer, _ in want.offers)
-        wire = Call(
-            group=group,
-            items=tuple(want.item for want in members),
-            webhook_url=ctx.webhook_url(provider, call_id) if uses_webhook else None,
-            reference=str(call_id),
-        )
-        request = api.request(wire)
-        body = encode(request)
-        rows.append(
-            reservations.Draft(
-                call_id=call_id,
-                provider=provider,
-                group=group,
-                day=partition.day,
-                batch=partition.batch,
-                run_id=ctx.run_id,
-                prices=prices,
-                usd_micro_per_credit=rate,
-                items=tuple(_draft_item(ctx, provider, tariff, want) for want in members),
-                request_body=body,
-                request_sha256=request_digest(request, body),
-                token_hash=hashlib.sha256(ctx.token(call_id).encode()).digest()
-                if uses_webhook
-                else None,
-            )
-        )
-        products = frozenset(p for item in wire.items for p in item.products)
-        claimed.append(Claimed(call_id, provider, products, len(members), request, body))
-    reservations.insert_reserved(conn, rows, day, LEASE_SECONDS)
-    ledger.post(
-        conn,
-        provider,
-        [
-            ledger.CallEntries(
-                call_id=row.call_id,
-                settlement="claim",
-                provider=provider,
-                spend_date=day,
-                partition_date=row.day,
-                batch=row.batch,
-                entries=(Entry(EntryType.HOLD, row.hold_micro, row.hold_usd_micro),),
-            )
-            for row in rows
-            if row.hold_micro
-        ],
-    )
-    holds: dict[int, int] = {}
-    for row in rows:
-        for item in row.items:
-            person = item.item.person.person_id
-            amount = sum(line.hold_usd_micro for line in item.lines)
-            holds[person] = holds.get(person, 0) + amount
-    ledger.hold_for_persons(conn, holds)
-    return claimed
-
-
-def _draft_item(ctx: Context, provider: str, tariff: Tariff, want: _Want) -> reservations.DraftItem:
-    lines = []
-    for offer, asked in want.offers:
-        amount, dollars = _hold(ctx, provider, tariff, offer.product)
-        lines.append(
-            reservations.DraftLine(
-                product=offer.product,
-                options=offer.options,
-                fields=tuple(f.value for f in offer.fields),
-                hold_micro=amount,
-                hold_usd_micro=dollars,
-                sent_identity=tuple(sorted(relevant(want.identity, offer))),
-                enrichment_ids=asked,
-            )
-        )
-    return reservations.DraftItem(want.item, tuple(lines))
-
-
-def request_digest(request: HttpRequest, body: bytes) -> bytes:
-    """Identifies a request to the byte: a free re-read must be the same request."""
-    head = json.dumps([request.method, request.path, sorted(request.params.items())])
-    return hashlib.sha256(head.encode() + b"\n" + body).digest()
-
-
-def halves(
-    conn: Connection, ctx: Context, partition: Partition, provider: str, stored: calls.StoredCall
-) -> list[Claimed]:
-    """Reserves the two halves of a call that was refused because of one bad record.
-
-    The call's lines must be released and its enrichments open again. Halves respect the provider's
-    minimum; a provider without a single endpoint gets uneven halves or none.
-    """
-    bounds = ctx.providers[provider].limits
-    persons = [item.person.person_id for item in stored.items]
-    known = work.known_persons(conn, persons)
-    # Without whom was blocked, or erased, since: of the latter nothing is left to ask with. Whoever
-    # was merged into another person meanwhile is asked for as that one.
-    items = [
-        item
-        for item in stored.items
-        if (who := known.get(item.person.person_id)) is not None and not who.is_blocked
-    ]
-    middle = len(items) // 2
-    smallest = 1 if bounds.single else bounds.minimum
-    if middle < smallest:
-        return []
-    asked: dict[tuple[int, Field], int] = {
-        (f.person_id, f.field): f.enrichment_id
-        for f in work.open_fields(conn, provider, tuple(Field), persons)
-    }
-    wants: list[_Want] = []
-    for item in items:
-        who = known[item.person.person_id]
-        offers = [
-            o
-            for o in ctx.offers(provider, consented=item.person.personal_email_consent)
-            if o.product in item.products
-        ]
-        taken: set[int] = set()
-        parts: list[tuple[Offer, tuple[int, ...]]] = []
-        for offer in offers:
-            mine = tuple(
-                e
-                for f in offer.fields
-                if (e := asked.get((item.person.person_id, f))) is not None and e not in taken
-            )
-            taken.update(mine)
-            parts.append((offer, mine))
-        wants.append(_Want(item, tuple(parts), who.identity))
-    drafts = [(stored.group, wants[:middle]), (stored.group, wants[middle:])]
-    return reserve(conn, ctx, partition, provider, drafts)

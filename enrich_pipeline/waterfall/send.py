@@ -18,10 +18,10 @@ from enrich_pipeline.providers.http import NeverSent, ReplyLost, encode
 from enrich_pipeline.providers.protocol import Disposition, HttpResponse, Poll, Reply
 from enrich_pipeline.store import breakers, calls, rate_limits, replies, switch
 from enrich_pipeline.waterfall.booking import POLL, REREAD
-from enrich_pipeline.waterfall.claim import Claimed, halves, request_digest
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import FAILURES_TO_OPEN, PAUSE_SECONDS
+from enrich_pipeline.waterfall.reserve import Claimed, halves, request_digest
 from enrich_pipeline.waterfall.settle import Settled, Settlement, settle, settle_together
 from enrich_pipeline.waterfall.turns import Turn, await_turn, uncounted
 from enrich_pipeline.waterfall.unanswered import doubt, release

@@ -10,12 +10,13 @@ from threading import Event, Lock
 from enrich_pipeline.providers.protocol import Disposition
 from enrich_pipeline.store import breakers, calls
 from enrich_pipeline.waterfall import collect
-from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim, fills_a_call
+from enrich_pipeline.waterfall.claim import Cursor, claim, fills_a_call
 from enrich_pipeline.waterfall.context import Context, Partition
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.pauses import LONGEST_WAIT_SECONDS, RATE_LIMITED
 from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.waterfall.reconcile import first_reading
+from enrich_pipeline.waterfall.reserve import Claimed
 from enrich_pipeline.waterfall.send import STOPPED, Sent, give_back, send, settle_answered
 from enrich_pipeline.waterfall.settle import Settled
 from enrich_pipeline.waterfall.turns import Turns

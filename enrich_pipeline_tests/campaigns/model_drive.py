@@ -19,8 +19,8 @@ from enrich_pipeline.providers.http import ExchangeError, ReplyLost
 from enrich_pipeline.providers.protocol import HttpRequest, HttpResponse
 from enrich_pipeline.store import calls, invariants
 from enrich_pipeline.store.locks import DRAIN
-from enrich_pipeline.waterfall.claim import Claimed
 from enrich_pipeline.waterfall.context import Context, Partition, run_key
+from enrich_pipeline.waterfall.reserve import Claimed
 
 from ..sandbox import people
 from ..support.sandbox import PROVIDERS

@@ -13,8 +13,8 @@ from typing import Self
 from enrich_pipeline.providers.http import ExchangeError
 from enrich_pipeline.providers.protocol import HttpRequest, HttpResponse
 from enrich_pipeline.waterfall import fault_points
-from enrich_pipeline.waterfall.claim import Claimed
 from enrich_pipeline.waterfall.context import Context, Partition
+from enrich_pipeline.waterfall.reserve import Claimed
 from enrich_pipeline.waterfall.send import Sent
 
 from ..support.lab import sent_alone

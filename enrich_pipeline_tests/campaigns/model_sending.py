@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
+from enrich_pipeline.waterfall.claim import Cursor, claim
+from enrich_pipeline.waterfall.reserve import Claimed
 
 from .model_drive import A_PROVIDER, AN_INDEX, AN_OUTCOME, SOME_FATES, Drive
 from .model_records import Call, Divergence

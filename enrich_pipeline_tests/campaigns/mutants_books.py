@@ -82,7 +82,7 @@ BOOKS = (
         "Half of what a product can cost is held.",
         (
             Edit(
-                "waterfall/claim.py",
+                "waterfall/reserve.py",
                 "amount = max(price, ctx.providers[provider].cap_micro(product) or 0)",
                 "amount = price // 2",
             ),

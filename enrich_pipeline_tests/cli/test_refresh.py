@@ -79,6 +79,13 @@ def unfinished_runs(engine: Engine) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+def connections(engine: Engine) -> int:
+    """How many were ever made to the test's database and have ended."""
+    with engine.connect() as connection:
+        query = text("select sessions from pg_stat_database where datname = current_database()")
+        return int(connection.execute(query).scalar_one())
+
+
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -129,8 +136,10 @@ def test_a_night_is_done_and_the_same_night_again_asks_nothing(
     asked = calls(sandbox)
     assert f"This run: {asked} calls" in first.stdout
 
+    connected = connections(engine)
     again = enrich("refresh", **environ)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert connections(engine) - connected < 150, "Dagster's storage makes 440: one an event"
     assert "This run: 0 calls, $0.00 spent" in again.stdout
     assert calls(sandbox) == asked
     assert sandbox.double_charges() == []

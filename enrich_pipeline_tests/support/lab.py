@@ -30,11 +30,11 @@ from enrich_pipeline.settings import Settings
 from enrich_pipeline.settings import load as load_settings
 from enrich_pipeline.store import connection, invariants
 from enrich_pipeline.waterfall import fault_points
-from enrich_pipeline.waterfall.claim import Claimed
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition, StageSummary, Waterfall
 from enrich_pipeline.waterfall.planning import NightSummary, plan_night
 from enrich_pipeline.waterfall.reconcile import Reconciliation, reconcile
+from enrich_pipeline.waterfall.reserve import Claimed
 from enrich_pipeline.waterfall.send import Sent, send, settle_answered
 from enrich_pipeline.webhooks.server import serving
 

@@ -14,9 +14,10 @@ from sqlalchemy import text
 import enrich_pipeline.waterfall
 from enrich_pipeline.store import invariants
 from enrich_pipeline.waterfall import fault_points
-from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
+from enrich_pipeline.waterfall.claim import Cursor, claim
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition
+from enrich_pipeline.waterfall.reserve import Claimed
 
 from ..support.lab import Lab, contact, contacts, only, sent_alone
 from .conftest import Open

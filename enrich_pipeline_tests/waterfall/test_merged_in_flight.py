@@ -9,9 +9,10 @@ from sqlalchemy import event
 from enrich_pipeline.providers.protocol import HttpResponse
 from enrich_pipeline.store import invariants, ledger
 from enrich_pipeline.waterfall import send
-from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
+from enrich_pipeline.waterfall.claim import Cursor, claim
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition
+from enrich_pipeline.waterfall.reserve import Claimed
 
 from ..support.lab import Lab, contact, only, sent_alone
 from .conftest import Open

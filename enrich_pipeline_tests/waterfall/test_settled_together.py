@@ -7,9 +7,10 @@ from sqlalchemy import Connection, text
 
 from enrich_pipeline.providers.protocol import HttpResponse
 from enrich_pipeline.store import calls, replies
-from enrich_pipeline.waterfall.claim import Claimed, Cursor, claim
+from enrich_pipeline.waterfall.claim import Cursor, claim
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition
+from enrich_pipeline.waterfall.reserve import Claimed
 from enrich_pipeline.waterfall.send import send, settle_answered, settle_stored
 from enrich_pipeline.waterfall.settle import Settlement, settle, settle_together
 
