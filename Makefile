@@ -13,6 +13,8 @@ LOCK_OPTIONS := --quiet --no-strip-extras --generate-hashes --allow-unsafe \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export CUSTOM_COMPILE_COMMAND := make lock
+# Containers like to set it; hundreds of processes of the tests would each compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo dev test check campaign bench format docs dbt lock clean
 

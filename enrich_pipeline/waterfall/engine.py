@@ -4,6 +4,7 @@ Calling any of its methods again, in another process or after a crash, continues
 stands. Nothing that decides about money lives in this process.
 """
 
+import functools
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
@@ -178,13 +179,13 @@ class Waterfall:
         summary.held_micro = money.held_micro
 
 
+@functools.cache
 def _spare_the_collector() -> None:
     """Take what the process has imported out of every search for garbage, and search less often.
 
     Nearly nothing here is in a cycle; looking for some was a seventh of a run's processor time.
     Once in a process: what one run leaves behind must not be kept for ever by the next one.
     """
-    if gc.get_freeze_count() == 0:
-        gc.collect()
-        gc.freeze()
+    gc.collect()
+    gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 20, 20)
