@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from enrich_pipeline.cli import session, terminal
 from enrich_pipeline.domain.alert import Alert, Level
 from enrich_pipeline.domain.errors import ConfigurationError
+from enrich_pipeline.orchestration import dagster_home
 from enrich_pipeline.reports import channel
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.store import alerts as store
@@ -72,7 +73,7 @@ def _try(settings: Settings) -> int:
 def _look(settings: Settings, *, dry_run: bool) -> int:
     from enrich_pipeline.orchestration import alerts, instance
 
-    folder = instance.prepare(settings)
+    folder = dagster_home.prepare(settings)
     with session.database(settings) as engine, instance.open_instance(folder) as opened:
         if dry_run:
             moment = datetime.now(UTC)

@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 
 from enrich_pipeline.cli import processes, session, terminal
 from enrich_pipeline.domain.errors import ConfigurationError, EnrichError
+from enrich_pipeline.orchestration import dagster_home
 from enrich_pipeline.providers.http import is_loopback
 from enrich_pipeline.settings import Settings
 
@@ -36,7 +37,7 @@ def command(host: str, port: int, sandbox: bool) -> None:
     session.start_embedded(settings)
     from enrich_pipeline.orchestration import instance, liveness
 
-    folder = instance.prepare(settings)
+    folder = dagster_home.prepare(settings)
     with session.database(settings) as engine, instance.open_instance(folder) as opened:
         for run_id in liveness.close_dead_runs(opened, engine):
             terminal.warn(f"run {run_id} had died; what it left open is continued by the next run")

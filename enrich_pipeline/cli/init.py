@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from enrich_pipeline.cli import dotenv, session, terminal
+from enrich_pipeline.orchestration import dagster_home
 from enrich_pipeline.settings import DAGSTER_DATABASE_VARIABLE, Settings
 from enrich_pipeline.store import connection, embedded, migrate
 
@@ -54,7 +55,7 @@ def _write_environment(settings: Settings) -> Path:
 def _make_dagster_tables(settings: Settings) -> None:
     from enrich_pipeline.orchestration import instance
 
-    with instance.open_instance(instance.prepare(settings)) as opened:
+    with instance.open_instance(dagster_home.prepare(settings)) as opened:
         opened.get_runs_count()
 
 

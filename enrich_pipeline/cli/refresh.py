@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +11,8 @@ from sqlalchemy import Engine
 
 from enrich_pipeline.cli import log, night, session, terminal
 from enrich_pipeline.domain.errors import ConfigurationError
+from enrich_pipeline.orchestration import dagster_home
+from enrich_pipeline.orchestration.launch import Job, Launcher
 from enrich_pipeline.reports.morning import file
 from enrich_pipeline.settings import Settings
 from enrich_pipeline.store import nights, switch
@@ -68,18 +69,15 @@ def command(
             night.show_price(engine, settings, day, limit, batches)
         return DONE
     settings.require_spendable()
-    from enrich_pipeline.orchestration import instance, launch
-
     # The processes that batches run in get the environment of this moment.
-    folder = instance.prepare(settings)
-    launch.warm_up()
+    launcher = Launcher(dagster_home.prepare(settings), log.folder(settings.home) / "dagster.log")
     with (
         session.database(settings) as engine,
         embedded.receiving(
             settings.database_url, list(settings.providers), settings.webhook_public_url
         ),
     ):
-        return _refresh(settings, engine, folder, day, batches, limit)
+        return _refresh(settings, engine, launcher, day, batches, limit)
 
 
 def _day(settings: Settings, given: date | None) -> date:
@@ -105,42 +103,29 @@ def _batches(settings: Settings, given: Sequence[str]) -> list[int]:
 def _refresh(
     settings: Settings,
     engine: Engine,
-    folder: Path,
+    launcher: Launcher,
     day: date,
     batches: list[int],
     limit: int | None,
 ) -> int:
-    from enrich_pipeline.orchestration import instance, launch, liveness
-
     _warn_of_receiver(settings, engine)
     _warn_of_pause(engine)
-    with instance.open_instance(folder) as opened:
-        for run_id in liveness.close_dead_runs(opened, engine):
-            terminal.warn(f"run {run_id} had died; what it left open is continued now")
+    for run_id in launcher.close_dead_runs():
+        terminal.warn(f"run {run_id} had died; what it left open is continued now")
     options = {} if limit is None else {"limit": limit}
-    wanted = [launch.nightly(day, batch, options) for batch in batches]
+    wanted = [Job(day, batch, options) for batch in batches]
     with engine.connect() as connection:
         before = nights.progress(connection, day, batches)
     started = time.monotonic()
     with terminal.working(f"Refreshing {day}") as show:
-        ended = launch.run_all(
-            folder,
-            log.folder(settings.home) / "dagster.log",
-            wanted,
-            _looking(engine, day, batches, show),
-            _say_stopping,
-        )
+        ended = launcher.run_all(wanted, _looking(engine, day, batches, show), _say_stopping)
         show(f"Reporting {day}", None, None)
-        ended += launch.run_all(
-            folder,
-            log.folder(settings.home) / "dagster.log",
-            [launch.daily(day)],
-            lambda: time.sleep(_LOOK_EVERY_SECONDS / 5),
-            _say_stopping,
+        ended += launcher.run_all(
+            [Job(day)], lambda: time.sleep(_LOOK_EVERY_SECONDS / 5), _say_stopping
         )
     for each in ended:
         for problem in each.problems:
-            terminal.error(f"{each.job.partition_key}: {problem}")
+            terminal.error(f"{each.partition_key}: {problem}")
     with engine.connect() as connection:
         left = nights.progress(connection, day, batches)
         night.show_summary(connection, settings, day, left)

@@ -1,7 +1,10 @@
-"""Runs partitions of the job from the command line: one process per batch, beside any daemon.
+"""Runs partitions of the jobs from the command line: one process per batch, beside any daemon.
 
 Threads would deadlock in Dagster's logging; a pool of processes would end with its first dead
-worker. The parent knows the run ids beforehand, so that it can close a run whose process died.
+worker. The parent knows the run ids beforehand, so that runs can be closed whose process died.
+
+Nothing of Dagster is imported here: that takes two seconds of processor time, and the process that
+others are forked from has done it (`run.py`).
 """
 
 import multiprocessing
@@ -13,22 +16,18 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import dagster as dg
+from enrich_pipeline.domain.errors import EnrichError
 
-from enrich_pipeline import settings
-from enrich_pipeline.orchestration import build, jobs, liveness, outcomes, partitions
-from enrich_pipeline.orchestration.instance import keep_connections, open_instance
-
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _FOR_EVERY_RUN = (
-    build.__name__,
+    "enrich_pipeline.orchestration.run",
     # What Dagster would import in every process anew, by name or on first use.
     "dagster_postgres",
     "dagster._core.execution.execute_in_process",
@@ -37,108 +36,119 @@ _FOR_EVERY_RUN = (
 _STOP_WITHIN_SECONDS = 240.0
 """Longer than any exchange of the defaults: what is in flight is finished, not cut off."""
 
-
-def warm_up() -> None:
-    """Start the process that batches are forked from; it imports while the caller goes on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_FOR_EVERY_RUN))
-    forkserver.ensure_running()
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One partition of one job, to be run in a process of its own."""
+    """The refresh of one batch of a day, or without a batch the day's reports."""
 
-    name: str
-    partition_key: str
-    run_id: str
-    run_config: Mapping[str, Any]
+    day: date
+    batch: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a run ended: `problems` are messages of failed steps and names of red checks."""
 
-    job: Job
+    partition_key: str
     succeeded: bool
     problems: tuple[str, ...]
 
 
-def nightly(day: date, batch: int, options: Mapping[str, Any]) -> Job:
-    """The nightly refresh of one partition."""
-    config = {**_QUIET, "resources": {"refresh_options": {"config": dict(options)}}}
-    return Job(jobs.NAME, partitions.key(day, batch), str(uuid.uuid4()), config)
+class Launcher:
+    """Runs jobs in processes of their own, with Dagster's configuration of a folder.
 
-
-def daily(day: date) -> Job:
-    """The reports of a day."""
-    return Job(jobs.DAILY_NAME, day.isoformat(), str(uuid.uuid4()), _QUIET)
-
-
-def run_all(
-    folder: Path,
-    log: Path,
-    wanted: Sequence[Job],
-    meanwhile: Callable[[], None],
-    on_stop: Callable[[], None],
-) -> list[Ended]:
-    """Run every job in its own process; `meanwhile` is called again and again until all ended.
-
-    Interrupted, it calls `on_stop`, has the processes finish what they have in flight, closes their
-    runs and raises the interruption again. A second interruption cuts them off.
+    `log` takes what libraries print there.
     """
-    context = multiprocessing.get_context("forkserver")
-    processes = [
-        context.Process(target=_run, args=(folder, log, job), name=job.partition_key, daemon=False)
-        for job in wanted
-    ]
-    try:
-        for process in processes:
-            process.start()
-        while any(process.is_alive() for process in processes):
-            meanwhile()
-    except BaseException:
-        on_stop()
-        _stop(processes)
-        raise
-    finally:
-        with open_instance(folder) as instance:
-            ended = [_ended(instance, job) for job in wanted]
-    return ended
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self._folder, self._log = folder, log
+        self._context = multiprocessing.get_context("forkserver")
+        # Imports while the caller goes on.
+        self._context.set_forkserver_preload(list(_FOR_EVERY_RUN))
+        forkserver.ensure_running()
+
+    def run_all(
+        self, wanted: Sequence[Job], meanwhile: Callable[[], None], on_stop: Callable[[], None]
+    ) -> list[Ended]:
+        """Run every job; `meanwhile` is called again and again until all ended.
+
+        Interrupted, it calls `on_stop`, has the processes finish what they have in flight, closes
+        their runs and raises the interruption again. A second interruption cuts them off.
+        """
+        processes = [
+            self._context.Process(target=_run, args=(self._folder, self._log, job), daemon=False)
+            for job in wanted
+        ]
+        try:
+            for process in processes:
+                process.start()
+            while any(process.is_alive() for process in processes):
+                meanwhile()
+        except BaseException:
+            on_stop()
+            _stop(processes)
+            raise
+        finally:
+            ended = self._ask(_how_they_ended, self._folder, wanted)
+        return ended
+
+    def close_dead_runs(self) -> list[str]:
+        """Mark as failed the runs whose process is gone; gives their ids."""
+        return self._ask(_close_dead_runs, self._folder)
+
+    def _ask(self, question: Callable[..., _Answer], *arguments: object) -> _Answer:
+        hears, tells = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_tell, args=(tells, self._log, question, arguments), daemon=False
+        )
+        process.start()
+        tells.close()
+        try:
+            answer: _Answer = hears.recv()
+        except EOFError:
+            raise EnrichError(f"Dagster's storage did not answer; {self._log} says why") from None
+        finally:
+            hears.close()
+            process.join()
+        return answer
 
 
 def _run(folder: Path, log: Path, job: Job) -> None:
-    """Body of the child process: execute one partition in this process."""
+    from enrich_pipeline.orchestration import run
+
     with _output_to(log):
-        # Ctrl-C reaches the parent only, which ends us by SIGTERM once.
-        os.setsid()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         _end_with_parent()
-        defs = build.definitions(settings.load().policy)
-        with open_instance(folder) as instance:
-            keep_connections(instance)
-            # Dagster finds run parameters of partitions through typed keys only.
-            key = job.partition_key
-            result = defs.resolve_job_def(job.name).execute_in_process(
-                run_config=dict(job.run_config),
-                instance=instance,
-                partition_key=_typed(key),
-                raise_on_error=False,
-                run_id=job.run_id,
-                tags={"enrich/launched_by": "enrich refresh"},
-            )
-    sys.exit(0 if result.success else 1)
+        succeeded = run.execute(folder, job)
+    sys.exit(0 if succeeded else 1)
 
 
-def _typed(key: str) -> str:
-    if "|" not in key:
-        return key
-    batch, _, day = key.partition("|")
-    return partitions.key(date.fromisoformat(day), int(batch))
+def _tell(
+    hearer: Connection, log: Path, question: Callable[..., object], arguments: Sequence[object]
+) -> None:
+    with _output_to(log):
+        hearer.send(question(*arguments))
+
+
+def _how_they_ended(folder: Path, wanted: Sequence[Job]) -> list[Ended]:
+    from enrich_pipeline.orchestration import run
+
+    return run.how_they_ended(folder, wanted)
+
+
+def _close_dead_runs(folder: Path) -> list[str]:
+    from enrich_pipeline.orchestration import run
+
+    return run.close_dead_runs(folder)
 
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """What libraries print belongs into the log, not into the progress display."""
+    """What libraries print belongs into the log, and Ctrl-C to the parent."""
+    os.setsid()
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -174,15 +184,3 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
             if process.is_alive():
                 process.kill()
                 process.join()
-
-
-def _ended(instance: dg.DagsterInstance, job: Job) -> Ended:
-    run = instance.get_run_by_id(job.run_id)
-    if run is None:
-        return Ended(job, False, ("its process ended before the run began",))
-    if not run.is_finished:
-        liveness.fail(instance, run, "its process ended early")
-        return Ended(job, False, ("its process ended early",))
-    return Ended(
-        job, run.is_success, () if run.is_success else outcomes.problems(instance, job.run_id)
-    )

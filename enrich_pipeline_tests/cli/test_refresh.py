@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,27 @@ def test_paused_it_says_so_sends_nothing_and_ends_with_exit_code_3(
     assert "paused since" in done.stderr
     assert "(waiting: paused" in done.stdout
     assert calls(sandbox) == 0
+
+
+def test_dagster_that_cannot_be_asked_is_an_error_that_names_its_log(
+    enrich: Enrich, environ: dict[str, str], folder: Path, sandbox: SandboxProcess
+) -> None:
+    (folder / "dagster.yaml").write_text("storage: {nothing: known}\n")
+    done = enrich("refresh", **environ)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "dagster.log says why" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert "nothing" in (folder / ".enrich/logs/dagster.log").read_text()
+    assert calls(sandbox) == 0
+
+
+def test_who_launches_runs_does_not_import_dagster() -> None:
+    """It takes two seconds, and the processes in which runs are executed have to do it anyway."""
+    imports = "import enrich_pipeline.cli.refresh, sys; print('dagster' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", imports], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_interrupted_it_finishes_what_is_in_flight_and_the_next_run_continues(
