@@ -61,7 +61,7 @@ def run(scale: Scale, seed: int) -> Figures:
             with _redis() as broker, _night(ground, "celery", broker) as stage:
                 spread = _play(stage, figures, "over Celery", strike)
                 figures.blame(name, [*strike.problems, *_broken(stage)])
-                figures.blame(name, _differences(plain, spread, stage.lab, figures))
+                figures.blame(name, _differences(plain, spread, stage.lab, strike, figures))
                 figures.add("calls in doubt", checks.doubts(stage.lab.engine))
         figures.blame("a long step", _long_step(ground.home, figures))
     return figures
@@ -265,6 +265,9 @@ class Strike:
     def __init__(self, rng: random.Random, death: str) -> None:
         self._after, self._death = rng.randrange(20, 110), death
         self.problems: list[str] = []
+        self.run_id: str | None = None
+        """The run whose step the worker had."""
+        self.fell_at: datetime | None = None
 
     def fall(self, stage: Workplace, figures: Figures) -> None:
         until = time.monotonic() + _STRIKE_WITHIN_SECONDS
@@ -275,9 +278,9 @@ class Strike:
             for run_id, provider, calls in stage.lab.sql(_SENDING):
                 if (name := _worker_of(stage, run_id, provider)) is not None:
                     self._kill(stage.worker(name))
+                    self.run_id, self.fell_at = run_id, datetime.now(UTC)
                     figures.add(f"killed: {self._death}")
                     figures.add("calls under way when killed", calls)
-                    figures.note(f"last death, in a run {run_id[:8]}", f"{datetime.now(UTC):%X}")
                     return
         self.problems.append(f"no worker was found with calls under way after {self._after}")
 
@@ -338,6 +341,14 @@ _IN_DOUBT = """
     join analytics.dim_contacts as d using (person_id)
     where c.in_doubt_at is not null
 """
+_ANSWERED = """
+    select distinct d.contact_id from enrichment.replies as r
+    join enrichment.calls as c using (call_id)
+    join enrichment.charge_lines as l using (call_id)
+    join analytics.dim_contacts as d using (person_id)
+    where c.run_id = :run_id and r.received_at < :fell_at and r.applied_at > :fell_at
+"""
+"""Of calls whose answer the dead worker had kept and not applied: whoever takes over does it."""
 _CLOCK = "HH24:MI:SS.MS"
 _CALLS = """
     select c.provider, c.state, left(c.run_id, 8) as run, to_char(c.armed_at, :clock) as armed,
@@ -382,23 +393,29 @@ def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]
     return groups
 
 
-def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> list[str]:
+def _differences(
+    plain: Night, spread: Night, lab: Lab, strike: Strike, figures: Figures
+) -> list[str]:
     """What the second night has other than the first, but for what stayed in doubt.
 
     A contact's values may be others only where the same answers came in another order. While a call
-    is in doubt its fields wait, and those that do not may come to a provider before them: the
-    answer that both share is noted for whichever asked, but what each provider cost is the same.
+    is in doubt, or its answer waits for whoever takes over from the dead worker, its fields wait,
+    and those that do not may come to a provider before them: the answer that both share is noted
+    for whichever asked, but what each provider cost is the same.
     """
     doubtful = {contact_id for (contact_id,) in lab.sql(_FOR_GOOD)}
-    held_up = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
+    in_doubt = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
+    death = {"run_id": strike.run_id, "fell_at": strike.fell_at}
+    answered = {contact_id for (contact_id,) in lab.sql(_ANSWERED, **death)} - doubtful - in_doubt
     asked_before = {
         key
-        for key in held_up
+        for key in in_doubt | answered
         if _costs(plain.attempts.get(key, ())) == _costs(spread.attempts.get(key, ()))
     }
     figures.add("contacts compared", len(plain.contacts))
     figures.add("contacts with a call written off", len(doubtful))
-    figures.add("contacts with a call in doubt for a time", len(held_up))
+    figures.add("contacts with a call in doubt for a time", len(in_doubt))
+    figures.add("contacts with an answer that a dead worker had not applied", len(answered))
     reordered = {key for key, each in plain.answers.items() if each != spread.answers.get(key)}
     found = []
     for what, one, other, excused in (
@@ -415,7 +432,8 @@ def _differences(plain: Night, spread: Night, lab: Lab, figures: Figures) -> lis
             first, second = set(one.get(key, ())), set(other.get(key, ()))
             found.append(
                 f"{what} of {key}: {first - second} in one process, {second - first} after "
-                f"{lab.sql(_CALLS, contact_id=key, clock=_CLOCK)}"
+                f"{lab.sql(_CALLS, contact_id=key, clock=_CLOCK)}, a death in "
+                f"{str(strike.run_id)[:8]} at {strike.fell_at}"
             )
     if not doubtful and plain.accounts != spread.accounts:
         found.append(f"other balances: {dict(plain.accounts)}, {dict(spread.accounts)}")
