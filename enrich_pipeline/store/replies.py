@@ -53,13 +53,19 @@ class StoredReply:
     responses: list[dict[str, Any]]
 
 
-def calls_with_unread(conn: Connection) -> list[int]:
-    """Calls with a kept reply that nobody applied: their process died, or slept past its lease."""
+def calls_with_unread(conn: Connection, run_id: str | None) -> list[int]:
+    """Calls with a kept reply that nobody applied: their process died, or slept past its lease.
+
+    Those of one run, or of all.
+    """
     rows = conn.execute(
         text("""
-            SELECT DISTINCT call_id FROM enrichment.replies
-            WHERE applied_at IS NULL ORDER BY call_id
-        """)
+            SELECT DISTINCT call_id
+            FROM enrichment.replies AS r JOIN enrichment.calls AS c USING (call_id)
+            WHERE r.applied_at IS NULL AND (cast(:run_id AS text) IS NULL OR c.run_id = :run_id)
+            ORDER BY call_id
+        """),
+        {"run_id": run_id},
     )
     return [int(r.call_id) for r in rows]
 

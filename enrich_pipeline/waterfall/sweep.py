@@ -33,14 +33,7 @@ def sweep(ctx: Context, sleep: Callable[[float], object]) -> SweepSummary:
     summary = SweepSummary()
     for call_id in _abandoned(ctx):
         _recover(ctx, call_id, summary)
-    with ctx.engine.connect() as conn:
-        unread = replies.calls_with_unread(conn)
-    for call_id in unread:
-        with ctx.engine.connect() as conn:
-            stored = calls.load(conn, call_id, lock=False)
-        if stored.provider in ctx.providers:
-            send.settle_stored(ctx, Partition(stored.day, stored.batch), call_id)
-            summary.settled += 1
+    _apply_kept(ctx, None, summary)
     summary.settled += len(collect.deliveries(ctx))
     _deadlines(ctx, summary)
     _reread(ctx, sleep, summary)
@@ -48,7 +41,7 @@ def sweep(ctx: Context, sleep: Callable[[float], object]) -> SweepSummary:
 
 
 def recover_own(ctx: Context) -> SweepSummary:
-    """Recovers what an earlier process of this very run left before its reply.
+    """Recovers what an earlier process of this very run left: before a reply, or not applied.
 
     For who holds the run's lock and has claimed nothing yet: nobody else of the run is alive then.
     """
@@ -57,6 +50,7 @@ def recover_own(ctx: Context) -> SweepSummary:
         left = calls.calls_of_run(conn, ctx.run_id)
     for call_id in left:
         _recover(ctx, call_id, summary)
+    _apply_kept(ctx, ctx.run_id, summary)
     return summary
 
 
@@ -97,6 +91,18 @@ def _recover(ctx: Context, call_id: int, summary: SweepSummary) -> None:
                 summary.settled += 1
         reached("sweeping")
     reached("swept")
+
+
+def _apply_kept(ctx: Context, run_id: str | None, summary: SweepSummary) -> None:
+    """Applies replies that somebody kept and did not live to apply; of one run, or of all."""
+    with ctx.engine.connect() as conn:
+        unread = replies.calls_with_unread(conn, run_id)
+    for call_id in unread:
+        with ctx.engine.connect() as conn:
+            stored = calls.load(conn, call_id, lock=False)
+        if stored.provider in ctx.providers:
+            send.settle_stored(ctx, Partition(stored.day, stored.batch), call_id)
+            summary.settled += 1
 
 
 def _deadlines(ctx: Context, summary: SweepSummary) -> None:

@@ -265,9 +265,8 @@ class Strike:
     def __init__(self, rng: random.Random, death: str) -> None:
         self._after, self._death = rng.randrange(20, 110), death
         self.problems: list[str] = []
-        self.run_id: str | None = None
-        """The run whose step the worker had."""
-        self.fell_at: datetime | None = None
+        self.fell: str | None = None
+        """When, and in which run."""
 
     def fall(self, stage: Workplace, figures: Figures) -> None:
         until = time.monotonic() + _STRIKE_WITHIN_SECONDS
@@ -278,7 +277,7 @@ class Strike:
             for run_id, provider, calls in stage.lab.sql(_SENDING):
                 if (name := _worker_of(stage, run_id, provider)) is not None:
                     self._kill(stage.worker(name))
-                    self.run_id, self.fell_at = run_id, datetime.now(UTC)
+                    self.fell = f"at {datetime.now(UTC):%X.%f} in run {run_id[:8]}"
                     figures.add(f"killed: {self._death}")
                     figures.add("calls under way when killed", calls)
                     return
@@ -341,14 +340,6 @@ _IN_DOUBT = """
     join analytics.dim_contacts as d using (person_id)
     where c.in_doubt_at is not null
 """
-_ANSWERED = """
-    select distinct d.contact_id from enrichment.replies as r
-    join enrichment.calls as c using (call_id)
-    join enrichment.charge_lines as l using (call_id)
-    join analytics.dim_contacts as d using (person_id)
-    where c.run_id = :run_id and r.received_at < :fell_at and r.applied_at > :fell_at
-"""
-"""Of calls whose answer the dead worker had kept and not applied: whoever takes over does it."""
 _CLOCK = "HH24:MI:SS.MS"
 _CALLS = """
     select c.provider, c.state, left(c.run_id, 8) as run, to_char(c.armed_at, :clock) as armed,
@@ -399,23 +390,19 @@ def _differences(
     """What the second night has other than the first, but for what stayed in doubt.
 
     A contact's values may be others only where the same answers came in another order. While a call
-    is in doubt, or its answer waits for whoever takes over from the dead worker, its fields wait,
-    and those that do not may come to a provider before them: the answer that both share is noted
-    for whichever asked, but what each provider cost is the same.
+    is in doubt its fields wait, and those that do not may come to a provider before them: the
+    answer that both share is noted for whichever asked, but what each provider cost is the same.
     """
     doubtful = {contact_id for (contact_id,) in lab.sql(_FOR_GOOD)}
-    in_doubt = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
-    death = {"run_id": strike.run_id, "fell_at": strike.fell_at}
-    answered = {contact_id for (contact_id,) in lab.sql(_ANSWERED, **death)} - doubtful - in_doubt
+    held_up = {contact_id for (contact_id,) in lab.sql(_IN_DOUBT)} - doubtful
     asked_before = {
         key
-        for key in in_doubt | answered
+        for key in held_up
         if _costs(plain.attempts.get(key, ())) == _costs(spread.attempts.get(key, ()))
     }
     figures.add("contacts compared", len(plain.contacts))
     figures.add("contacts with a call written off", len(doubtful))
-    figures.add("contacts with a call in doubt for a time", len(in_doubt))
-    figures.add("contacts with an answer that a dead worker had not applied", len(answered))
+    figures.add("contacts with a call in doubt for a time", len(held_up))
     reordered = {key for key, each in plain.answers.items() if each != spread.answers.get(key)}
     found = []
     for what, one, other, excused in (
@@ -432,8 +419,7 @@ def _differences(
             first, second = set(one.get(key, ())), set(other.get(key, ()))
             found.append(
                 f"{what} of {key}: {first - second} in one process, {second - first} after "
-                f"{lab.sql(_CALLS, contact_id=key, clock=_CLOCK)}, a death in "
-                f"{str(strike.run_id)[:8]} at {strike.fell_at}"
+                f"{lab.sql(_CALLS, contact_id=key, clock=_CLOCK)}, and a death {strike.fell}"
             )
     if not doubtful and plain.accounts != spread.accounts:
         found.append(f"other balances: {dict(plain.accounts)}, {dict(spread.accounts)}")

@@ -122,6 +122,24 @@ def test_who_takes_over_a_step_begins_with_what_its_dead_predecessor_left(open_l
     lab.assert_books()
 
 
+def test_who_takes_over_a_step_applies_the_answer_that_its_dead_predecessor_had_kept(
+    open_lab: Open,
+) -> None:
+    lab = open_lab(only({"work_email": ["prospeo", "agntdata"]}), {"prospeo.match": 0.0})
+    lab.load(contacts(range(5)))
+    lab.plan()
+    lab.child([lab.today], "stored").join()
+    assert lab.states("prospeo") == {"responded": 1}
+    with lab.waterfall("of another batch, say") as waterfall:
+        assert waterfall.resume().settled == 0, "its process may be alive"
+    with lab.waterfall(lab.one("select run_id from enrichment.calls")) as waterfall:
+        assert waterfall.resume().settled == 1
+        waterfall.attempt(Partition(lab.today, 0), "agntdata")
+    assert lab.states("prospeo") == {"settled": 1}
+    assert lab.sent() == {**lab.sent(), "prospeo": 1, "agntdata": 1}, "nobody waited for a sweep"
+    lab.assert_exact()
+
+
 @pytest.mark.parametrize(("dies_at", "left"), [("claimed", "reserved"), ("stored", "responded")])
 def test_what_a_dead_run_left_waits_and_the_answer_another_field_buys_serves_it(
     open_lab: Open, dies_at: fault_points.Label, left: str
