@@ -10,7 +10,6 @@ others are forked from has done it (`run.py`).
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -22,7 +21,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from enrich_pipeline.domain.errors import EnrichError
 
@@ -66,9 +65,8 @@ class Launcher:
 
     def __init__(self, folder: Path, log: Path) -> None:
         self._folder, self._log = folder, log
-        self._context = multiprocessing.get_context("forkserver")
         # Imports while the caller goes on.
-        self._context.set_forkserver_preload(list(_FOR_EVERY_RUN))
+        multiprocessing.get_context("forkserver").set_forkserver_preload(list(_FOR_EVERY_RUN))
         forkserver.ensure_running()
 
     def run_all(
@@ -79,13 +77,11 @@ class Launcher:
         Interrupted, it calls `on_stop`, has the processes finish what they have in flight, closes
         their runs and raises the interruption again. A second interruption cuts them off.
         """
-        processes = [
-            self._context.Process(target=_run, args=(self._folder, self._log, job), daemon=False)
-            for job in wanted
-        ]
+        runs = [_Errand(self._log, _execute, self._folder, job) for job in wanted]
+        processes = [run.process for run in runs]
         try:
-            for process in processes:
-                process.start()
+            for run in runs:
+                run.start()
             while any(process.is_alive() for process in processes):
                 meanwhile()
         except BaseException:
@@ -93,44 +89,62 @@ class Launcher:
             _stop(processes)
             raise
         finally:
-            ended = self._ask(_how_they_ended, self._folder, wanted)
-        return ended
+            told = [run.told() for run in runs]
+            silent = [job for job, ended in zip(wanted, told, strict=True) if ended is None]
+            others = self._ask(_how_they_ended, self._folder, silent) if silent else []
+        return [ended for ended in told if ended is not None] + others
 
     def close_dead_runs(self) -> list[str]:
         """Mark as failed the runs whose process is gone; gives their ids."""
         return self._ask(_close_dead_runs, self._folder)
 
     def _ask(self, question: Callable[..., _Answer], *arguments: object) -> _Answer:
-        hears, tells = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=_tell, args=(tells, self._log, question, arguments), daemon=False
-        )
-        process.start()
-        tells.close()
-        try:
-            answer: _Answer = hears.recv()
-        except EOFError:
-            raise EnrichError(f"Dagster's storage did not answer; {self._log} says why") from None
-        finally:
-            hears.close()
-            process.join()
+        errand = _Errand(self._log, question, *arguments)
+        errand.start()
+        answer = errand.told()
+        if answer is None:
+            raise EnrichError(f"Dagster's storage did not answer; {self._log} says why")
         return answer
 
 
-def _run(folder: Path, log: Path, job: Job) -> None:
-    from enrich_pipeline.orchestration import run
+class _Errand(Generic[_Answer]):
+    """A forked process that has something done by Dagster, and tells what came of it."""
 
-    with _output_to(log):
-        _end_with_parent()
-        succeeded = run.execute(folder, job)
-    sys.exit(0 if succeeded else 1)
+    def __init__(self, log: Path, errand: Callable[..., _Answer], *arguments: object) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self._hears, self._tells = context.Pipe(duplex=False)
+        self.process: BaseProcess = context.Process(
+            target=_tell, args=(self._tells, log, errand, arguments), daemon=False
+        )
+
+    def start(self) -> None:
+        self.process.start()
+        # Only the process holds it open now: when it dies, nothing more will be told.
+        self._tells.close()
+
+    def told(self) -> _Answer | None:
+        """Waits for what it tells; None where it did not live to."""
+        if self.process.pid is None:
+            return None
+        try:
+            answer: _Answer = self._hears.recv()
+        except EOFError:
+            return None
+        return answer
 
 
 def _tell(
-    hearer: Connection, log: Path, question: Callable[..., object], arguments: Sequence[object]
+    teller: Connection, log: Path, errand: Callable[..., object], arguments: Sequence[object]
 ) -> None:
     with _output_to(log):
-        hearer.send(question(*arguments))
+        _end_with_parent()
+        teller.send(errand(*arguments))
+
+
+def _execute(folder: Path, job: Job) -> Ended:
+    from enrich_pipeline.orchestration import run
+
+    return run.execute(folder, job)
 
 
 def _how_they_ended(folder: Path, wanted: Sequence[Job]) -> list[Ended]:

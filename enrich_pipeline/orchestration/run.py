@@ -15,15 +15,15 @@ from enrich_pipeline.store import connection
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def execute(folder: Path, job: Job) -> bool:
-    """Execute one partition in this process; whether it succeeded."""
+def execute(folder: Path, job: Job) -> Ended:
+    """Execute one partition in this process, and tell how that ended."""
     # Ctrl-C reaches the parent only, which ends us by SIGTERM once.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     defs = build.definitions(settings.load().policy)
     options = {"resources": {"refresh_options": {"config": dict(job.options)}}}
     with open_instance(folder) as instance:
         keep_connections(instance)
-        result = defs.resolve_job_def(_name(job)).execute_in_process(
+        defs.resolve_job_def(_name(job)).execute_in_process(
             run_config=_QUIET if job.batch is None else {**_QUIET, **options},
             instance=instance,
             partition_key=_partition_key(job),
@@ -31,11 +31,11 @@ def execute(folder: Path, job: Job) -> bool:
             run_id=job.run_id,
             tags={"enrich/launched_by": "enrich refresh"},
         )
-    return result.success
+        return _ended(instance, job)
 
 
 def how_they_ended(folder: Path, wanted: Sequence[Job]) -> list[Ended]:
-    """How runs ended whose processes are gone; closes those that could not say so themselves."""
+    """How runs ended whose processes did not live to tell; closes those that are not over."""
     with open_instance(folder) as instance:
         return [_ended(instance, job) for job in wanted]
 
@@ -59,7 +59,8 @@ def _partition_key(job: Job) -> str:
 
 
 def _ended(instance: dg.DagsterInstance, job: Job) -> Ended:
-    key = _partition_key(job)
+    # Plain: whoever reads a key of Dagster's own type imports Dagster.
+    key = str(_partition_key(job))
     run = instance.get_run_by_id(job.run_id)
     if run is None:
         return Ended(key, False, ("its process ended before the run began",))

@@ -31,8 +31,15 @@ def start(
     arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]
 ) -> subprocess.Popen[str]:
     """A command in a process of its own."""
+    return start_python(("-m", "enrich_pipeline.cli", *arguments), folder, environ)
+
+
+def start_python(
+    arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]
+) -> subprocess.Popen[str]:
+    """Something else that Python is to do there."""
     return subprocess.Popen(
-        [sys.executable, "-m", "enrich_pipeline.cli", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, **environ},
         stdin=subprocess.DEVNULL,
