@@ -81,11 +81,14 @@ IS_JOB_CHANGE: Final = """
         else m.company_name is not null and d.company_name is not null
     end
     and not coalesce((
-        select starts_with(new.words, old.words) or starts_with(old.words, new.words)
-            or replace(new.words, ' ', '') = replace(old.words, ' ', '')
-        from (select regexp_replace(lower(m.company_name), '[[:punct:][:space:]]+|$', ' ', 'g'))
+        -- One name is how the other begins, with or without the spaces between its words.
+        select exists (
+            select from (values (new.words, old.words), (old.words, new.words)) as n (long, short)
+            cross join generate_series(1, cardinality(n.long)) as k
+            where array_to_string(n.long[1:k], '') = array_to_string(n.short, ''))
+        from (select regexp_split_to_array(lower(m.company_name), '[[:punct:][:space:]]+'))
                  as new (words),
-             (select regexp_replace(lower(d.company_name), '[[:punct:][:space:]]+|$', ' ', 'g'))
+             (select regexp_split_to_array(lower(d.company_name), '[[:punct:][:space:]]+'))
                  as old (words)
     ), false)
 """

@@ -219,9 +219,9 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if seen is None or (seen_before is not None and seen <= seen_before):
         return False
     names = [(c["company_name"] or "").lower().replace(",", "").split() for c in (old, new)]
-    shorter = min(map(len, names))
-    if shorter and names[0][:shorter] == names[1][:shorter]:
-        return False
+    for longer, shorter in (names, names[::-1]):
+        if "".join(shorter) in ("".join(longer[: n + 1]) for n in range(len(longer))):
+            return False
     if old["company_domain"] and new["company_domain"]:
         return bool(old["company_domain"].lower() != new["company_domain"].lower())
     return bool(names[0] and names[1])

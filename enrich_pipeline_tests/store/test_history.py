@@ -372,6 +372,8 @@ def test_a_job_change_closes_the_work_email_and_is_an_event(conn: Connection) ->
         (("Acme", "acme.com"), ("Acme Holding", "acme.com"), False),
         (("Acme", None), ("Acmeister", None), True),
         (("Opal Anchor", None), ("Opalanchor", None), False),
+        (("Opal Anchor, Inc.", None), ("Opalanchor", "opalanchor.com"), False),
+        (("Opalanchor", None), ("Opal Anchors", None), True),
         (("Acme", "acme.com"), ("Globex", None), True),
         (("アクメ", None), ("グローベックス", None), True),
         ((None, "acme.com"), (None, "globex.com"), True),
