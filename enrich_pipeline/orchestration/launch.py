@@ -137,6 +137,9 @@ def _tell(
     teller: Connection, log: Path, errand: Callable[..., object], arguments: Sequence[object]
 ) -> None:
     with _output_to(log):
+        # Ctrl-C reaches the parent only, which ends us by SIGTERM once.
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         _end_with_parent()
         teller.send(errand(*arguments))
 
@@ -161,8 +164,7 @@ def _close_dead_runs(folder: Path) -> list[str]:
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """What libraries print belongs into the log, and Ctrl-C to the parent."""
-    os.setsid()
+    """What libraries print belongs into the log, not into the progress display."""
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -1,6 +1,5 @@
 """What the command line has its forked processes do with Dagster: execute a run, tell of others."""
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +16,6 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 def execute(folder: Path, job: Job) -> Ended:
     """Execute one partition in this process, and tell how that ended."""
-    # Ctrl-C reaches the parent only, which ends us by SIGTERM once.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     defs = build.definitions(settings.load().policy)
     options = {"resources": {"refresh_options": {"config": dict(job.options)}}}
     with open_instance(folder) as instance:
