@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 
 from enrich_pipeline import settings
 from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.errors import ConfigurationError
+from enrich_pipeline.providers import registry
 from enrich_pipeline.providers.prospeo import Prospeo
 from enrich_pipeline.settings import Settings
 
@@ -50,6 +53,14 @@ def test_defaults_alone_are_a_configuration_that_enables_all_five_in_the_documen
     assert found.policy.waterfall(Field.PHONE) == ("prospeo", "lance", "pronto", "apollo")
     assert found.policy.waterfall(Field.PERSONAL_EMAIL) == ("pronto", "agntdata", "apollo")
     assert found.policy.waterfall(Field.PROFILE) == ("prospeo", "agntdata", "apollo")
+
+
+def test_the_defaults_show_every_option_of_every_provider() -> None:
+    shipped = yaml.safe_load(files("enrich_pipeline").joinpath("defaults.yaml").read_bytes())
+    assert {name: terms["options"] for name, terms in shipped["providers"].items()} == {
+        name: cls.options_model().model_dump(mode="json")
+        for name, cls in registry.available().items()
+    }
 
 
 def test_the_users_file_is_laid_over_the_defaults_mappings_merge_lists_replace(load: Load) -> None:

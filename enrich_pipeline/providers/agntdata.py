@@ -8,6 +8,7 @@ read 2026-09. The items of a reply are documented nowhere: what is assumed of th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final, Literal
 
 from pydantic import Field as Bounded
@@ -49,8 +50,8 @@ WORK_FIELDS: Final = (
     "location",
 )
 
-# "Failed requests (4xx/5xx) are not charged." CONFLICT is left out on purpose: nothing says that it
-# is not an earlier, charged request that it conflicts with.
+# "Failed requests (4xx/5xx) are not charged", whatever their code. Assumption: CONFLICT may be, as
+# nothing says that it is not an earlier, charged request that it conflicts with.
 ERRORS: Final = (
     ErrorRule(Disposition.UNAUTHORIZED, code="UNAUTHORIZED"),
     ErrorRule(Disposition.NO_CREDITS, code="INSUFFICIENT_CREDITS"),
@@ -66,13 +67,19 @@ ERRORS: Final = (
     ErrorRule(Disposition.INVALID, status=400, code=""),
     ErrorRule(Disposition.NO_CREDITS, status=402, code=""),
     ErrorRule(Disposition.UNAUTHORIZED, status=401, code=""),
+    ErrorRule(Disposition.IN_DOUBT, code="CONFLICT"),
+    ErrorRule(Disposition.IN_DOUBT, status=409),
+    # Every error of agntdata's states a code: another may be a gateway's.
+    ErrorRule(Disposition.IN_DOUBT, code=""),
+    ErrorRule(Disposition.REFUSED, status=range(400, 500)),
+    ErrorRule(Disposition.TRANSIENT, status=range(500, 600)),
 )
 
 
 class AgntdataOptions(Options):
     """`max_cost_cents_per_record`: dearer records come back as misses at no charge.
     `tariff_scope`: the price is documented per request and the cap per record; "record" reads the
-    price as one record's, "request" as the whole call's.
+    price as one record's, "request" as the whole call's. It decides where a reply states no cost.
     `allow_positional`: read a reply without identifiers by position when it is as long as the call.
     """
 
@@ -154,6 +161,11 @@ class Agntdata(Provider):
     def cap_micro(self, product: str) -> int | None:
         return self.options.max_cost_cents_per_record * MICRO
 
+    def tariff_micro(self, prices: Mapping[str, int], charged: Sequence[str]) -> int:
+        if self.options.tariff_scope == "request":
+            return max((prices[product] for product in charged), default=0)
+        return super().tariff_micro(prices, charged)
+
     def headers(self, api_key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {api_key}"}
 
@@ -200,6 +212,7 @@ class Agntdata(Provider):
         if records and not by_position and not any(_is_named(record) for record in records):
             return reading.not_understood("no_identifiers", notes)
 
+        cost = reading.cost_micro((envelope.value.meta or {}).get("costCents"), notes)
         roll = RollCall({item.key: item for item in call.items}, notes)
         answers: list[Answer] = []
         for position, record in enumerate(records):
@@ -211,12 +224,10 @@ class Agntdata(Provider):
             if item is not None:
                 answers += _answers(record, item, call.group == PERSONAL_EMAIL, notes)
         roll.close()
-        return Reply(
-            Disposition.ANSWERED,
-            tuple(answers),
-            cost_micro=reading.cost_micro((envelope.value.meta or {}).get("costCents"), notes),
-            anomalies=notes.codes(),
-        )
+        if cost is None:
+            # What a record costs is assumed of the reply: by itself it is no statement of a bill.
+            answers = [replace(answer, cost_micro=None) for answer in answers]
+        return Reply(Disposition.ANSWERED, tuple(answers), cost_micro=cost, anomalies=notes.codes())
 
     def balance_request(self) -> HttpRequest:
         return HttpRequest("GET", "/credits")
@@ -232,10 +243,9 @@ class Agntdata(Provider):
 
 
 def _failed(response: HttpResponse, envelope: Part[_Envelope] | None, notes: Notes) -> Reply:
-    is_own = envelope is not None and (
-        envelope.value.success is False or envelope.value.error is not None
-    )
     error = (envelope.value.error if envelope is not None else None) or _Error()
+    known = reading.codes_of(ERRORS)
+    is_own = error.code in known or (envelope is not None and envelope.value.success is False)
     disposition = reading.classify(
         ERRORS, response.status, code=error.code or "", is_own_json=is_own
     )
@@ -247,7 +257,7 @@ def _failed(response: HttpResponse, envelope: Part[_Envelope] | None, notes: Not
         response,
         notes,
         code=error.code,
-        known=reading.codes_of(ERRORS),
+        known=known,
         retry_after=reading.seconds(error.retry_after),
     )
 

@@ -8,7 +8,7 @@ charge, so a call may be sent again; a failed one is made anew. Costs are not re
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar, Final
 
@@ -65,8 +65,9 @@ _ERRORS: Final = (
     ),
     ErrorRule(Disposition.INVALID, status=400, code="VALIDATION_ERROR"),
     ErrorRule(Disposition.NO_CREDITS, status=402, code="INSUFFICIENT_CREDITS"),
-    # Safe to send again: what a failed attempt has already created is reused.
-    ErrorRule(Disposition.TRANSIENT, status=500, code="INTERNAL_ERROR"),
+    # Records may have been created, and are charged when they finish. A call in doubt is sent again
+    # and owns them; one claimed anew would find them older than itself and book nothing.
+    ErrorRule(Disposition.IN_DOUBT, code="INTERNAL_ERROR"),
 )
 
 
@@ -155,18 +156,19 @@ class Lance(Provider):
         rows = _rows(response)
         if rows is None:
             return reading.not_understood("no_records", notes)
-        records = _newest(call, rows, notes)
+        items = _items(call)
+        records = _newest(call, items, rows, notes)
         if not records:
             return reading.not_understood("no_records", notes)
         notes.add("missing_identifier", len(call.items) - len(records))
         answers = tuple(
             Answer(
-                key=items.key,
+                key=item.key,
                 product=call.group,
                 verdict=Verdict.PENDING,
                 created_at=reading.instant(records[person].createdAt),
             )
-            for person, items in _items(call).items()
+            for person, item in items.items()
             if person in records
         )
         return Reply(Disposition.ACCEPTED, answers=answers, anomalies=notes.codes())
@@ -177,7 +179,8 @@ class Lance(Provider):
 
     def _conversation(self, call: Call) -> Poll:
         notes = Notes()
-        items = _items(call)
+        awaited = call.awaited
+        items = {p: i for p, i in _items(call).items() if awaited is None or i.key in awaited}
         tasks = [{"entityId": p, "field": call.group, "entityType": "person"} for p in items]
         responses = yield [
             HttpRequest(
@@ -194,7 +197,7 @@ class Lance(Provider):
             if found is None:
                 failed.append(_unanswered(response, notes))
             rows += found or []
-        records = _newest(call, rows, notes)
+        records = _newest(call, items, rows, notes)
         answers: list[Answer] = []
         ready: list[str] = []
         for person, record in records.items():
@@ -223,7 +226,7 @@ class Lance(Provider):
                     answers.append(answer)
         if not answers:
             return failed[0] if failed else Reply(Disposition.NOT_READY, anomalies=notes.codes())
-        is_complete = len(answers) == len(call.items)
+        is_complete = len(answers) == len(items)
         return Reply(
             Disposition.ANSWERED if is_complete else Disposition.ACCEPTED,
             answers=tuple(answers),
@@ -256,9 +259,10 @@ def _rows(response: HttpResponse) -> list[object] | None:
     return value if isinstance(value, list) else None
 
 
-def _newest(call: Call, rows: Iterable[object], notes: Notes) -> dict[str, _Record]:
-    """Per person sent the newest record of the call's field: a failed one may have successors."""
-    items = _items(call)
+def _newest(
+    call: Call, items: Collection[str], rows: Iterable[object], notes: Notes
+) -> dict[str, _Record]:
+    """Per person asked the newest record of the call's field: a failed one may have successors."""
     records: dict[str, _Record] = {}
     for row in rows:
         part = reading.part(_Record, row, notes)

@@ -70,10 +70,24 @@ _RESULT_NAMES: Final = {
 _NO_VALUE: Final = frozenset({"", "n/a", "none", "null"})
 
 # 422 means four different things, told apart by the message alone; none of them enqueues anything.
+# Input is the last of them: its words stand in the others' messages too, and a call halved for want
+# of credits or of a plan is sent many times in vain.
 _REASONS: Final = (
     ("account_consent", re.compile(r"consent|terms of use", re.I)),
-    ("no_credits", re.compile(r"insufficient[_ ]credit|enrichment credit|enough credit", re.I)),
-    ("plan_limit", re.compile(r"import limit|plan limit", re.I)),
+    (
+        "no_credits",
+        re.compile(
+            r"insufficient|\bbalance\b|not enough|enough credit|credits? (is |are )?required"
+            r"|enrichment credit",
+            re.I,
+        ),
+    ),
+    (
+        "plan_limit",
+        re.compile(
+            r"\bplans?\b|upgrade|quota|import limit|limit (has been |was )?reached|per day", re.I
+        ),
+    ),
     (
         "invalid_input",
         re.compile(

@@ -5,7 +5,7 @@ A person matched before by the account is free, and a later mobile costs the dif
 identical request is a free re-read. The charge falls before the reply; `total_cost` states it.
 
 Source: Prospeo API reference, "Bulk Enrich Person API", "Person object" and "Rate limits"; read
-2026-09. The error code decides what an error means, never the HTTP status.
+2026-09. The error code decides what an error means, never the HTTP status; only 429 needs no code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,9 +59,9 @@ STATUSES: Final[Mapping[str, ValueStatus]] = {
 }
 UNAVAILABLE: Final = "unavailable"
 
-# "Failed requests are not charged": every documented code is free, INTERNAL_ERROR included, which
-# comes with status 400. NO_MATCH and INVALID_DATAPOINTS are documented for the single endpoint;
-# Assumption: about a bulk call they say that no record of it was matched, or was fit to be.
+# Nothing says that INTERNAL_ERROR, which comes with status 400, is not charged; a free re-read
+# settles it. NO_MATCH and INVALID_DATAPOINTS are documented for the single endpoint; Assumption:
+# about a bulk call they say that no record of it was matched, or was fit to be.
 ERRORS: Final = (
     ErrorRule(Disposition.NO_CREDITS, code="INSUFFICIENT_CREDITS"),
     ErrorRule(Disposition.UNAUTHORIZED, code="INVALID_API_KEY"),
@@ -69,9 +69,10 @@ ERRORS: Final = (
     ErrorRule(Disposition.THROTTLED, code="RATE_LIMIT_EXCEEDED"),
     ErrorRule(Disposition.INVALID, code="INVALID_REQUEST"),
     ErrorRule(Disposition.INVALID, code="INVALID_DATAPOINTS"),
-    ErrorRule(Disposition.TRANSIENT, code="INTERNAL_ERROR"),
+    ErrorRule(Disposition.IN_DOUBT, code="INTERNAL_ERROR"),
     ErrorRule(Disposition.REFUSED, code="ACCOUNT_RESTRICTED"),
     ErrorRule(Disposition.ANSWERED, code="NO_MATCH"),
+    ErrorRule(Disposition.THROTTLED, status=429, own_json=False),
 )
 
 
@@ -212,11 +213,11 @@ class Prospeo(Provider):
     def read(self, call: Call, response: HttpResponse) -> Reply:
         notes = Notes()
         envelope = reading.part(_Envelope, reading.json_object(response), notes)
+        body = envelope.value if envelope is not None else _Envelope()
+        if body.error or body.error_code is not None or response.status == 429:
+            return self._failed(call, response, body, notes)
         if envelope is None:
             return reading.not_understood("not_json", notes)
-        body = envelope.value
-        if body.error or body.error_code is not None:
-            return self._failed(call, response, body, notes)
         lists = (body.matched, body.not_matched, body.invalid_datapoints)
         if response.status >= 300 or envelope.is_damaged or all(one is None for one in lists):
             return reading.not_understood("unreadable_reply", notes)
@@ -251,7 +252,9 @@ class Prospeo(Provider):
 
     def _failed(self, call: Call, response: HttpResponse, body: _Envelope, notes: Notes) -> Reply:
         code = body.error_code
-        disposition = reading.classify(ERRORS, response.status, code=code, is_own_json=True)
+        disposition = reading.classify(
+            ERRORS, response.status, code=code, is_own_json=code is not None
+        )
         if disposition is not Disposition.ANSWERED:
             wait = _reset_seconds(response.headers)
             return reading.failure(

@@ -149,6 +149,8 @@ class Call:
 
     `webhook_url` is set when the group needs one; `job_id` once the provider has given one.
     `reference` names the call among all of ours, for providers that echo what they were sent.
+    `awaited`: keys of the items whose answers are still out; None: all of them. A poll that asks
+    item by item asks for these only.
     """
 
     group: str
@@ -156,6 +158,7 @@ class Call:
     webhook_url: str | None = None
     job_id: str | None = None
     reference: str | None = None
+    awaited: frozenset[str] | None = None
 
 
 class Verdict(StrEnum):

@@ -355,8 +355,9 @@ def linkedin_slug(raw: object) -> str | None:
 
 
 def linkedin_url(raw: object) -> str | None:
+    """As it is compared with what is known: its slug stands after the prefix as it is read."""
     slug = linkedin_slug(raw)
-    return None if slug is None else normalize.linkedin_url(slug)
+    return None if slug is None else f"https://www.linkedin.com/in/{slug}"
 
 
 def joined(parts: Iterable[object]) -> str | None:
@@ -408,11 +409,12 @@ class RollCall:
 class ErrorRule:
     """One documented error. None matches anything; the first rule that matches decides.
 
-    `own_json` False where the provider documents the error without a JSON body of its own.
+    `status`: one, or a range of them. `own_json` False where the provider documents the error
+    without a JSON body of its own.
     """
 
     disposition: Disposition
-    status: int | None = None
+    status: int | range | None = None
     code: str | None = None
     message: re.Pattern[str] | None = None
     own_json: bool = True
@@ -430,7 +432,9 @@ def classify(
     for rule in rules:
         if rule.own_json and not is_own_json:
             continue
-        if rule.status is not None and rule.status != status:
+        if isinstance(rule.status, range) and status not in rule.status:
+            continue
+        if isinstance(rule.status, int) and rule.status != status:
             continue
         if rule.code is not None and rule.code != code:
             continue

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--webhook-backoff", type=float, default=0.25, metavar="SECONDS", help="doubles each time")
     add("--pronto-delay", default="0.3-1.5", metavar="SECONDS-SECONDS")
     add("--apollo-delay", default="0.3-1.5", metavar="SECONDS-SECONDS")
-    add("--lance-delay", type=float, default=1.0, metavar="SECONDS")
+    add("--lance-delay", default="0.6-1.4", metavar="SECONDS-SECONDS")
     add("--no-pronto-consent", action="store_true")
     return command
 
@@ -73,7 +73,7 @@ def config_from(arguments: Sequence[str]) -> SandboxConfig:
         webhook_backoff_s=given.webhook_backoff,
         pronto_delay_s=_range(given.pronto_delay),
         apollo_delay_s=_range(given.apollo_delay),
-        lance_delay_s=given.lance_delay,
+        lance_delay_s=_range(given.lance_delay),
         pronto_consent=not given.no_pronto_consent,
     )
 

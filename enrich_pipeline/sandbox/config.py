@@ -98,7 +98,7 @@ class SandboxConfig:
             accepted for loopback addresses and for `webhook_hosts`.
         webhook_attempts, webhook_backoff_s: deliveries tried until a 2xx; the wait doubles.
         pronto_delay_s, apollo_delay_s: shortest and longest time until a result is delivered.
-        lance_delay_s: time an enrichment stays pending.
+        lance_delay_s: shortest and longest time an enrichment stays pending.
         pronto_consent: the account consented to personal e-mail enrichment.
     """
 
@@ -123,7 +123,7 @@ class SandboxConfig:
     webhook_backoff_s: float = 0.25
     pronto_delay_s: tuple[float, float] = (0.3, 1.5)
     apollo_delay_s: tuple[float, float] = (0.3, 1.5)
-    lance_delay_s: float = 1.0
+    lance_delay_s: tuple[float, float] = (0.6, 1.4)
     pronto_consent: bool = True
 
     def __post_init__(self) -> None:

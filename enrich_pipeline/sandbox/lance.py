@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from . import identifiers as ids
 from .answers import View, mobile_share
-from .humans import Asked, Dice, Human, fingerprint
+from .humans import SPAN, Asked, Dice, Human, fingerprint
 from .serving import Call, Endpoint, Provider, Refused, Reply
 from .world import plain_number
 
@@ -220,9 +220,10 @@ class Lance(Provider):
             epoch=self.world.answers.epoch,
             attempt=earlier.attempt + 1 if earlier else 0,
             created_at=now,
-            due_at=now + self.world.config.lance_delay_s,
+            due_at=now,
             updated_at=now,
         )
+        enrichment.due_at += self._delay(enrichment)
         if human is not None:
             if (human.number, field, fingerprint(Asked(lance_id=entity))) in self._bought:
                 enrichment.status, enrichment.has_data = "finished", True
@@ -234,6 +235,20 @@ class Lance(Provider):
             self._serial += 1
             heapq.heappush(self._due, (enrichment.due_at, self._serial, enrichment))
 
+    def _luck(self, enrichment: _Enrichment, human: Human) -> Dice:
+        return Dice(
+            b"lance%d" % self.world.config.seed,
+            human.number,
+            f"{enrichment.field}@{enrichment.epoch}#{enrichment.attempt}",
+        )
+
+    def _delay(self, enrichment: _Enrichment) -> float:
+        """Records of one batch finish each in its own time."""
+        shortest, longest = self.world.config.lance_delay_s
+        human = enrichment.human
+        share = 0.0 if human is None else self._luck(enrichment, human).throw(2) / SPAN
+        return shortest + (longest - shortest) * share
+
     def _finish(self, enrichment: _Enrichment) -> None:
         world = self.world
         world.reserved[self.name] -= world.prices[f"lance.{enrichment.field}"]
@@ -242,11 +257,7 @@ class Lance(Provider):
         if human is None:
             enrichment.status, enrichment.has_data = "finished", False
             return
-        luck = Dice(
-            b"lance%d" % world.config.seed,
-            human.number,
-            f"{enrichment.field}@{enrichment.epoch}#{enrichment.attempt}",
-        )
+        luck = self._luck(enrichment, human)
         if luck.chance(0, world.rates["lance.broken"]):
             enrichment.status = luck.pick(1, _BROKEN)
             return

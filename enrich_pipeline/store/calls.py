@@ -8,7 +8,7 @@
 Each function runs inside the caller's transaction and takes the database's clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
@@ -125,28 +125,30 @@ def withdrawn(conn: Connection, call_id: int) -> bool:
     )
 
 
-def arm_again(conn: Connection, call_id: int, lease_seconds: float) -> bool:
-    """Arms a free re-read of a call in doubt; it stays in doubt whatever happens to the re-read."""
-    return (
-        conn.execute(
-            text("""
-                UPDATE enrichment.calls AS c SET sends = c.sends + 1,
-                    lease_until = clock_timestamp() + make_interval(secs => :lease)
-                WHERE c.call_id = :call_id AND c.state = 'in_doubt'
-                  AND c.lease_until < clock_timestamp() AND c.erased_at IS NULL
-                  AND NOT EXISTS (
-                      SELECT 1 FROM enrichment.charge_lines AS l
-                      JOIN enrichment.persons AS p USING (person_id)
-                      JOIN enrichment.person_inputs AS i
-                        ON i.person_id = coalesce(p.merged_into, p.person_id)
-                      WHERE l.call_id = c.call_id
-                        AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
-                             AND NOT i.personal_email_consent)))
-            """),
-            {"call_id": call_id, "lease": lease_seconds},
-        ).rowcount
-        == 1
-    )
+def arm_again(conn: Connection, call_id: int, lease_seconds: float) -> int | None:
+    """Arms a free re-read of a call in doubt; it stays in doubt whatever happens to the re-read.
+
+    Returns how often the call was armed by now; None if it must not be.
+    """
+    sends: int | None = conn.execute(
+        text("""
+            UPDATE enrichment.calls AS c SET sends = c.sends + 1,
+                lease_until = clock_timestamp() + make_interval(secs => :lease)
+            WHERE c.call_id = :call_id AND c.state = 'in_doubt'
+              AND c.lease_until < clock_timestamp() AND c.erased_at IS NULL
+              AND NOT EXISTS (
+                  SELECT 1 FROM enrichment.charge_lines AS l
+                  JOIN enrichment.persons AS p USING (person_id)
+                  JOIN enrichment.person_inputs AS i
+                    ON i.person_id = coalesce(p.merged_into, p.person_id)
+                  WHERE l.call_id = c.call_id
+                    AND (i.is_blocked OR ('personal_email' = ANY(l.fields)
+                         AND NOT i.personal_email_consent)))
+            RETURNING c.sends
+        """),
+        {"call_id": call_id, "lease": lease_seconds},
+    ).scalar_one_or_none()
+    return sends
 
 
 _CALL_COLUMNS = """
@@ -263,6 +265,11 @@ def lines_of(conn: Connection, call_ids: Sequence[int]) -> list[StoredLine]:
         )
         for r in rows.all()
     ]
+
+
+def awaited(lines: Iterable[StoredLine]) -> frozenset[str]:
+    """The items of a call of whom something is still to be answered."""
+    return frozenset(x.item_key for x in lines if x.state in (LineState.HELD, LineState.IN_DOUBT))
 
 
 @dataclass(frozen=True, slots=True)

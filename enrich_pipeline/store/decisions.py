@@ -69,6 +69,13 @@ def suppress(conn: Connection, identifiers: Sequence[tuple[str, str]], reason: s
     ).rowcount
 
 
+def any_suppressed(conn: Connection) -> bool:
+    """Whether anybody is on the list at all."""
+    return bool(
+        conn.execute(text("select exists (select from enrichment.suppressions)")).scalar_one()
+    )
+
+
 def contacts_of(conn: Connection, identifiers: Sequence[tuple[str, str]]) -> dict[str, int]:
     """Every contact of the persons who carry one of these (kind, value), with its person."""
     rows = conn.execute(

@@ -1,7 +1,7 @@
 """The ledger and the budgets: every statement that moves an amount.
 
 Append-only double entry per provider, in micro-credits of its unit. An entry's key is
-`call:settlement:type`, so that applying a settlement again changes nothing. Budgets move in the
+`call:settlement:type`, so that no settlement is booked twice. Budgets move in the
 same transaction, and PostgreSQL refuses what does not fit.
 
 Order of locks, for everybody: persons, accounts, budgets, person budgets; each in key order.
@@ -13,6 +13,7 @@ from datetime import date
 
 from sqlalchemy import Connection
 
+from enrich_pipeline.domain.errors import EnrichError
 from enrich_pipeline.domain.posting import (
     SIDES,
     Account,
@@ -57,10 +58,12 @@ def open_accounts(conn: Connection, provider: str) -> None:
 
 
 def post(conn: Connection, provider: str, calls: Sequence[CallEntries]) -> None:
-    """Writes the entries and moves balances and day budgets, once per entry key.
+    """Writes the entries and moves balances and day budgets.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: a hold does not fit its budget; the transaction must end.
+        EnrichError: a day's budget was never opened.
+        sqlalchemy.exc.IntegrityError: a hold does not fit its budget, or an entry of this name was
+            written before; the transaction must end.
     """
     rows = [
         {
@@ -82,10 +85,9 @@ def post(conn: Connection, provider: str, calls: Sequence[CallEntries]) -> None:
     if not rows:
         return
     _lock_accounts(conn, provider)
-    written = {
-        (int(r.call_id), str(r.entry_type))
-        for r in conn.execute(
-            text("""
+    # A name that was used before is refused: lines would move, and the books would not.
+    conn.execute(
+        text("""
             WITH input AS (
                 SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS r(
                     entry_key text, entry_type text, debit text, credit text, amount_micro bigint,
@@ -101,24 +103,20 @@ def post(conn: Connection, provider: str, calls: Sequence[CallEntries]) -> None:
                 FROM input AS i
                 JOIN enrichment.accounts AS d ON d.provider = :provider AND d.kind = i.debit
                 JOIN enrichment.accounts AS c ON c.provider = :provider AND c.kind = i.credit
-                ON CONFLICT (entry_key) DO NOTHING
-                RETURNING call_id, entry_type, debit_account, credit_account, amount_micro
+                RETURNING debit_account, credit_account, amount_micro
             ), moved AS (
                 SELECT account_id, sum(amount) AS amount FROM (
                     SELECT debit_account AS account_id, amount_micro AS amount FROM written
                     UNION ALL
                     SELECT credit_account, -amount_micro FROM written
                 ) AS sides GROUP BY account_id
-            ), balanced AS (
-                UPDATE enrichment.accounts AS a SET balance = a.balance + m.amount
-                FROM moved AS m WHERE a.account_id = m.account_id
             )
-            SELECT call_id, entry_type FROM written
-            """),
-            {"rows": as_json(rows), "provider": provider},
-        )
-    }
-    _move_budgets(conn, provider, calls, written)
+            UPDATE enrichment.accounts AS a SET balance = a.balance + m.amount
+            FROM moved AS m WHERE a.account_id = m.account_id
+        """),
+        {"rows": as_json(rows), "provider": provider},
+    )
+    _move_budgets(conn, provider, calls)
     conn.execute(
         text("""
             INSERT INTO enrichment.mart_dirty_partitions (partition_date, batch)
@@ -157,12 +155,11 @@ def _move_budgets(
     conn: Connection,
     provider: str,
     calls: Sequence[CallEntries],
-    written: set[tuple[int, str]],
 ) -> None:
     days: dict[date, list[Entry]] = {}
     for call in calls:
-        fresh = [e for e in call.entries if (call.call_id, e.entry_type.value) in written]
-        days.setdefault(call.spend_date, []).extend(fresh)
+        if call.entries:
+            days.setdefault(call.spend_date, []).extend(call.entries)
     moves = []
     for day, parts in sorted(days.items()):
         for scope, key, usd in (("night", "all", True), ("provider", provider, False)):
@@ -187,7 +184,7 @@ def _move_budgets(
         """),
         {"provider": provider, "days": sorted(days)},
     )
-    conn.execute(
+    moved = conn.execute(
         text("""
             UPDATE enrichment.budgets AS b SET held = b.held + m.held,
                 in_doubt = b.in_doubt + m.in_doubt, spent = b.spent + m.spent,
@@ -197,7 +194,9 @@ def _move_budgets(
             WHERE (b.scope, b.key, b.day) = (m.scope, m.key, m.day)
         """),
         {"moves": as_json(moves)},
-    )
+    ).rowcount
+    if moved != len(moves):
+        raise EnrichError(f"{len(moves) - moved} budgets of {provider} were never opened")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection
 
-from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.domain.enrichment import Field, ValueStatus
 from enrich_pipeline.providers.protocol import Datapoint, PersonInputs
 from enrich_pipeline.store.person_inputs import KNOWN_BY
 from enrich_pipeline.store.rows import as_json
@@ -434,10 +434,17 @@ def wait_at(conn: Connection, reasons: Mapping[int, str]) -> None:
     )
 
 
-def answered_values(
-    conn: Connection, line_ids: Sequence[int]
-) -> Mapping[int, list[dict[str, object]]]:
-    """Usable values that these lines brought: line -> [{attribute, status, observed_at}]."""
+@dataclass(frozen=True, slots=True)
+class AnsweredValue:
+    """A usable value that a line brought, without the value."""
+
+    attribute: str
+    status: ValueStatus
+    observed_at: datetime
+
+
+def answered_values(conn: Connection, line_ids: Sequence[int]) -> Mapping[int, list[AnsweredValue]]:
+    """Usable values that these lines brought, by line."""
     rows = conn.execute(
         text("""
             SELECT line_id, attribute, status, observed_at FROM enrichment.observations
@@ -445,8 +452,10 @@ def answered_values(
               AND rejected_reason IS DISTINCT FROM 'other_person' AND erased_at IS NULL
         """),
         {"ids": list(line_ids)},
-    ).mappings()
-    values: dict[int, list[dict[str, object]]] = {}
+    )
+    values: dict[int, list[AnsweredValue]] = {}
     for row in rows:
-        values.setdefault(int(row["line_id"]), []).append(dict(row))
+        values.setdefault(int(row.line_id), []).append(
+            AnsweredValue(row.attribute, ValueStatus(row.status), row.observed_at)
+        )
     return values

@@ -8,18 +8,27 @@ call of each kind may be short.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 
 from sqlalchemy import Connection
 
 from enrich_pipeline.domain.batching import call_sizes
-from enrich_pipeline.domain.enrichment import ATTRIBUTES, Field, ValueStatus
+from enrich_pipeline.domain.enrichment import ATTRIBUTES, Field
 from enrich_pipeline.domain.policy import micro
 from enrich_pipeline.providers.protocol import Item, Offer
 from enrich_pipeline.store import breakers, ledger, reservations, switch, work
 from enrich_pipeline.waterfall.context import Context, Partition, database_now
 from enrich_pipeline.waterfall.decide import Decision, Situation, decide
 from enrich_pipeline.waterfall.fault_points import reached
-from enrich_pipeline.waterfall.reserve import Claimed, Want, hold_of, reserve
+from enrich_pipeline.waterfall.reserve import (
+    Claimed,
+    Want,
+    hold_of,
+    need_of,
+    open_budgets,
+    reserve,
+)
+from enrich_pipeline.waterfall.right_person import ID_OF
 
 
 @dataclass(slots=True)
@@ -66,6 +75,8 @@ def claim(
     """
     with ctx.engine.begin() as conn:
         ledger.open_accounts(conn, provider)
+        # Once: who waits for a lock over midnight holds against the budgets that it has opened.
+        day = reservations.today(conn)
         limit = max(1, want_calls) * ctx.maximum(provider)
         page = [] if cursor.is_through else _page(conn, ctx, partition, provider, cursor, limit)
         persons = [*cursor.carry, *(person for _, person in page)]
@@ -73,11 +84,11 @@ def claim(
         if not persons:
             return []
         decisions = _decide(conn, ctx, partition, provider, cursor, persons, receiver_ready)
-        wants = _wants(conn, ctx, provider, cursor, decisions)
+        wants = _wants(conn, ctx, provider, day, cursor, decisions)
         drafts, kept_back = _cut(ctx, provider, cursor, wants)
-        drafts = _fit(conn, ctx, partition, provider, cursor, drafts, last_chance=last_chance)
+        drafts = _fit(conn, ctx, provider, day, cursor, drafts, last_chance=last_chance)
         cursor.carry.extend(kept_back)
-        claimed = reserve(conn, ctx, partition, provider, drafts)
+        claimed = reserve(conn, ctx, partition, provider, day, drafts)
         reached("claiming")
         return claimed
 
@@ -125,7 +136,8 @@ def _decide(
     locked = sorted(work.lock_persons(conn, persons, wait=False))
     cursor.busy += len(set(persons)) - len(locked)
     open_fields: dict[int, list[work.OpenField]] = {}
-    for row in _open_fields(conn, ctx, provider, locked):
+    now = database_now(conn)
+    for row in _open_fields(conn, ctx, provider, locked, now):
         open_fields.setdefault(row.person_id, []).append(row)
     known = work.known_persons(conn, locked)
     memory: dict[int, dict[tuple[str, str], work.Memory]] = {}
@@ -136,7 +148,6 @@ def _decide(
     on_their_way = work.fields_on_their_way(conn, provider, locked)
     opened = breakers.open_breakers(conn, provider)
     is_paused = switch.paused(conn) is not None
-    now = database_now(conn)
     api, terms = ctx.providers[provider], ctx.terms(provider)
     decisions: dict[int, tuple[work.KnownPerson, Decision]] = {}
     for person, fields in open_fields.items():
@@ -163,12 +174,12 @@ def _decide(
             is_paused=is_paused,
         )
         decisions[person] = (who, decide(fields, situation))
-    _carry_out(conn, ctx, partition, provider, cursor, [d for _, d in decisions.values()])
+    _carry_out(conn, ctx, partition, provider, cursor, [d for _, d in decisions.values()], now)
     return decisions
 
 
 def _open_fields(
-    conn: Connection, ctx: Context, provider: str, persons: Sequence[int]
+    conn: Connection, ctx: Context, provider: str, persons: Sequence[int], now: datetime
 ) -> list[work.OpenField]:
     """Open fields; what a merged person was told settles one only if it is good enough for it."""
     found = work.open_fields(conn, provider, ctx.fields, persons)
@@ -176,7 +187,8 @@ def _open_fields(
     values = work.answered_values(conn, told) if told else {}
     return [
         f
-        if f.answered_line is None or is_accepted(ctx, f.field, values.get(f.answered_line, []))
+        if f.answered_line is None
+        or is_accepted(ctx, f.field, values.get(f.answered_line, []), now)
         else replace(f, answered_line=None)
         for f in found
     ]
@@ -221,6 +233,7 @@ def _carry_out(
     provider: str,
     cursor: Cursor,
     decisions: Sequence[Decision],
+    now: datetime,
 ) -> None:
     """Everything that costs nothing: skips, answers from memory, waiting, expiry."""
     served = [(f, line) for d in decisions for f, line in d.serve]
@@ -232,7 +245,7 @@ def _carry_out(
     ]
     cursor.skipped.update(move.reason for move in moves)
     for open_field, line in served:
-        accepted = is_accepted(ctx, open_field.field, values.get(line, []))
+        accepted = is_accepted(ctx, open_field.field, values.get(line, []), now)
         cursor.reused += accepted
         moves.append(
             work.Advance(
@@ -254,21 +267,28 @@ def _carry_out(
         work.expire(conn, expired)
 
 
-def is_accepted(ctx: Context, wanted: Field, values: Iterable[Mapping[str, object]]) -> bool:
-    """Whether values that an earlier line brought settle a field (rows of `answered_values`)."""
-    accept = ctx.policy.fields[wanted].accept
+def is_accepted(
+    ctx: Context, wanted: Field, values: Iterable[work.AnsweredValue], now: datetime
+) -> bool:
+    """Whether values that an earlier line brought settle a field: good enough, and not stale."""
+    policy = ctx.policy.fields[wanted]
     names = {a.value for a in ATTRIBUTES[wanted]}
-    return any(v["attribute"] in names and ValueStatus(str(v["status"])) in accept for v in values)
+    oldest = now - policy.stale_after
+    return any(
+        v.attribute in names and v.status in policy.accept and v.observed_at >= oldest
+        for v in values
+    )
 
 
 def _wants(
     conn: Connection,
     ctx: Context,
     provider: str,
+    day: date,
     cursor: Cursor,
     decisions: Mapping[int, tuple[work.KnownPerson, Decision]],
 ) -> dict[str, list[Want]]:
-    """Cuts what shall be bought into groups of like calls; persons without budget are left out."""
+    """Cuts what shall be bought into groups of like calls; persons without budget wait."""
     buyers = {p: (who, d) for p, (who, d) in decisions.items() if d.buy}
     if not buyers:
         return {}
@@ -276,15 +296,22 @@ def _wants(
     free = ledger.open_person_budgets(
         conn, list(buyers), micro(budget.person_usd), budget.person_days
     )
-    tariff = ctx.terms(provider).tariff(reservations.today(conn))
+    tariff = ctx.terms(provider).tariff(day)
     wants: dict[str, list[Want]] = {}
-    broke: dict[int, str] = {}
+    own_id = ID_OF.get(provider)
+    taken: set[str] = set()
+    waits: dict[int, str] = {}
     for person, (who, decision) in buyers.items():
         cost = sum(hold_of(ctx, provider, tariff, p)[1] for p in decision.buy)
-        if cost > free[person]:
+        known = who.inputs.get(own_id) if own_id else None
+        # Two persons whom nothing joins may carry one id, and one call could not tell them apart.
+        reason = "asked_already" if known in taken else "person_budget"
+        if known in taken or cost > free[person]:
             asked = [f for _, fields in decision.buy.values() for f in fields]
-            broke.update((f.enrichment_id, "person_budget") for f in asked)
+            waits.update((f.enrichment_id, reason) for f in asked)
             continue
+        if known:
+            taken.add(known)
         offers = [offer for offer, _ in decision.buy.values()]
         for group, members in ctx.providers[provider].groups(offers):
             item = Item(
@@ -299,9 +326,9 @@ def _wants(
             wants.setdefault(group, []).append(
                 Want(item, tuple((o, asked_by[o.product]) for o in members), who.identity)
             )
-    if broke:
-        cursor.waiting["person_budget"] += len(broke)
-        work.wait_at(conn, broke)
+    if waits:
+        cursor.waiting.update(waits.values())
+        work.wait_at(conn, waits)
     return wants
 
 
@@ -329,8 +356,8 @@ def _cut(
 def _fit(
     conn: Connection,
     ctx: Context,
-    partition: Partition,
     provider: str,
+    day: date,
     cursor: Cursor,
     drafts: list[tuple[str, list[Want]]],
     *,
@@ -343,11 +370,7 @@ def _fit(
     """
     if not drafts:
         return []
-    terms, budget = ctx.terms(provider), ctx.policy.budget
-    day = reservations.today(conn)
-    cap = None if terms.budget_credits is None else micro(terms.budget_credits)
-    night, own = ledger.open_budgets(conn, provider, day, micro(budget.night_usd), cap)
-    tariff = terms.tariff(day)
+    night, own = open_budgets(conn, ctx, provider, day)
     bounds = ctx.providers[provider].limits
     smallest = 1 if bounds.single else bounds.minimum
     free_usd, free_micro = night.free, own.free
@@ -356,8 +379,7 @@ def _fit(
     for group, members in drafts:
         kept = 0
         for want in members:
-            holds = [hold_of(ctx, provider, tariff, offer.product) for offer, _ in want.offers]
-            need_micro, need_usd = sum(h[0] for h in holds), sum(h[1] for h in holds)
+            need_micro, need_usd = need_of(ctx, provider, day, want)
             if need_usd > free_usd or need_micro > free_micro:
                 break
             free_usd, free_micro = free_usd - need_usd, free_micro - need_micro

@@ -60,6 +60,7 @@ class _News:
     anomalies: Sequence[str]
     reply: Reply | None
     newest: int
+    """Of the deliveries that are applied: no settlement was named after it before."""
 
 
 def _apply_deliveries(
@@ -123,12 +124,19 @@ def _news_of(
         for x in lines
         if x.state.value in ("held", "in_doubt", "written_off")
     }
+    applied = 0
     for delivery in pending:
         reply = api.read_delivery(wire, delivery.body)
-        anomalies.extend(reply.anomalies)
         if reply.disposition not in (Disposition.ANSWERED, Disposition.ACCEPTED):
+            anomalies.extend(reply.anomalies)
             states[delivery.delivery_id] = ("quarantined", reply.reason or "not_understood")
             continue
+        is_partly_known = any(a.startswith("unknown_identifier") for a in reply.anomalies)
+        may_learn_ids = stored.state in ("sending", "responded", "in_doubt")
+        if may_learn_ids and (is_partly_known or not reply.answers):
+            # A reply that is still out may say by which ids the provider speaks of whom.
+            continue
+        anomalies.extend(reply.anomalies)
         fresh = {
             (a.key, a.product): a
             for a in reply.answers
@@ -136,12 +144,13 @@ def _news_of(
         }
         if fresh:
             new.update(fresh)
-            cost = cost if reply.cost_micro is None else (cost or 0) + reply.cost_micro
+            # A figure that is others' as well says nothing of these: then the tariff does.
+            figure = None if is_partly_known and stored.state == "written_off" else reply.cost_micro
+            cost = cost if figure is None else (cost or 0) + figure
             states[delivery.delivery_id] = ("applied", None)
+            applied = max(applied, delivery.delivery_id)
         elif not reply.answers:
-            # A reply that is still out may say by which ids the provider speaks of whom.
-            if stored.state not in ("sending", "responded", "in_doubt"):
-                states[delivery.delivery_id] = ("quarantined", "no_line_of_this_call")
+            states[delivery.delivery_id] = ("quarantined", "no_line_of_this_call")
         else:
             states[delivery.delivery_id] = _repetition(conn, lines, reply, new)
     combined = Reply(
@@ -150,8 +159,7 @@ def _news_of(
         cost_micro=cost,
         anomalies=tuple(anomalies),
     )
-    newest = max(d.delivery_id for d in pending)
-    return _News(stored, states, anomalies, combined if new else None, newest)
+    return _News(stored, states, anomalies, combined if new else None, applied)
 
 
 def _repetition(
@@ -218,11 +226,20 @@ def poll(ctx: Context, call_ids: Sequence[int], over: Event | None = None) -> li
     """
     with ctx.engine.connect() as conn:
         stored = calls.with_known_ids(conn, calls.load_all(conn, call_ids, lock=False))
-    waiting = [c for c in stored if c.state == "accepted" and c.provider in ctx.providers]
+        lines: dict[int, list[calls.StoredLine]] = {}
+        for line in calls.lines_of(conn, call_ids):
+            lines.setdefault(line.call_id, []).append(line)
+    # Of a provider that was turned off there may be no key any more.
+    waiting = [c for c in stored if c.state == "accepted" and c.provider in ctx.clients]
     at_once = min([_CONVERSATIONS, *(ctx.terms(c.provider).concurrency for c in waiting)])
     with ThreadPoolExecutor(at_once) as pool:
         asked = pool.map(
-            lambda call: None if over is not None and over.is_set() else _ask(ctx, call), waiting
+            lambda call: (
+                None
+                if over is not None and over.is_set()
+                else _ask(ctx, call, calls.awaited(lines.get(call.call_id, ())))
+            ),
+            waiting,
         )
         heard = [each for each in asked if each is not None]
     settled: list[Settled] = []
@@ -240,9 +257,9 @@ def poll(ctx: Context, call_ids: Sequence[int], over: Event | None = None) -> li
     return settled
 
 
-def _ask(ctx: Context, stored: calls.StoredCall) -> _Heard:
+def _ask(ctx: Context, stored: calls.StoredCall, awaited: frozenset[str]) -> _Heard:
     api = ctx.providers[stored.provider]
-    conversation = api.poll(ctx.wire_call(stored))
+    conversation = api.poll(ctx.wire_call(stored, awaited))
     responses: list[HttpResponse] = []
     reply = Reply(Disposition.NOT_READY)
     if conversation is not None:
@@ -256,7 +273,8 @@ def _ask(ctx: Context, stored: calls.StoredCall) -> _Heard:
             reply = end.value
         except ExchangeError:
             reply = Reply(Disposition.NOT_READY, reason="poll_failed")
-    heard = _Heard(stored, reply, any(a.verdict.value != "pending" for a in reply.answers))
+    has_news = any(a.verdict.value != "pending" and a.key in awaited for a in reply.answers)
+    heard = _Heard(stored, reply, has_news)
     reached("polled")
     if heard.has_news:
         store(ctx, stored.call_id, heard.settlement, responses)

@@ -92,8 +92,8 @@ class Context:
         """The unguessable part of a call's webhook address; only its hash is stored."""
         return hmac.new(self._webhook_secret, str(call_id).encode(), hashlib.sha256).hexdigest()
 
-    def wire_call(self, stored: StoredCall) -> Call:
-        """A stored call as its provider's adapter knows it."""
+    def wire_call(self, stored: StoredCall, awaited: frozenset[str] | None = None) -> Call:
+        """A stored call as its provider's adapter knows it; `awaited` as in `Call`."""
         url = self.webhook_url(stored.provider, stored.call_id) if stored.has_webhook else None
         return Call(
             stored.group,
@@ -101,6 +101,7 @@ class Context:
             webhook_url=url,
             job_id=stored.job_id,
             reference=str(stored.call_id),
+            awaited=awaited,
         )
 
     def webhook_url(self, provider: str, call_id: int) -> str | None:

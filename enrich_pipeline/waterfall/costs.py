@@ -28,8 +28,9 @@ def of_findings(
     tariff = [int(prices[f.line.product]) if f.is_charged else 0 for f in findings]
     if not findings:
         # A delivery and a poll report the same charge: without a line that it settles, a figure is
-        # a repetition. Only the reply to the request itself may cost something for nobody.
-        stray = (reply.cost_micro or 0) if settlement == "submit" else 0
+        # a repetition. Only the reply to a request itself may cost something for nobody.
+        is_of_request = settlement == "submit" or settlement.startswith(REREAD)
+        stray = (reply.cost_micro or 0) if is_of_request else 0
         return [], stray, "reported" if stray else None
     is_reread = settlement.startswith(REREAD)
     if all(f.reported_micro is not None for f in charged) and charged and not is_reread:

@@ -147,15 +147,19 @@ def _bring(at: Situation, decision: Decision) -> None:
                 del decision.buy[offer.product]
                 decision.wait.extend((f, "asked_already") for f in asked)
                 break
-            known = memory is not None and (
-                is_live_answer(memory, at.reuse, at.now)
-                or why_not_again(memory, brought, at.person.identity, at.reuse, at.now) is not None
+            is_live = memory is not None and is_live_answer(memory, at.reuse, at.now)
+            why_not = (
+                why_not_again(memory, brought, at.person.identity, at.reuse, at.now)
+                if memory is not None
+                else None
             )
-            if known and brought.repeat_is_charged:
+            if brought.repeat_is_charged and (is_live or why_not):
                 del decision.buy[offer.product]
                 decision.skip.extend((f, f"would_pay_{product}_twice") for f in asked)
                 break
-            if not known:
+            # The provider may know by now whom it missed, and charges for both then. Not after a
+            # write-off: its answer may still come, and would be a second one that was paid.
+            if not is_live and why_not != "written_off":
                 decision.buy[product] = (brought, [])
 
 

@@ -62,6 +62,7 @@ class Waterfall:
                 max_connections=policy.providers[name].concurrency,
             )
             for name, provider in providers.items()
+            if access[name].api_key
         }
         self._ctx = Context(
             engine, policy, providers, clients, webhook_public_url, run_id, tuple(fields)

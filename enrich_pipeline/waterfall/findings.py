@@ -26,6 +26,8 @@ from enrich_pipeline.waterfall.booking import OPEN_LINES
 from enrich_pipeline.waterfall.right_person import contradiction
 
 _OTHER_PERSON = "other_person"
+_SKEW = timedelta(minutes=10)
+"""By how much a provider's clock may be behind the database's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,17 @@ def judged(
     """Final answers for lines that are still open, checked for the right person and for consent."""
     by_place = {(x.item_key, x.product): x for x in lines if x.state in OPEN_LINES}
     items = {i.key: i for i in stored.items or answers.items_now(conn, lines)}
+    # What seems to be made shortly before we asked is paid for if another call has paid for it.
+    doubtful = {
+        a.key: a.subject.provider_id
+        for a in reply.answers
+        if a.subject.provider_id
+        and _made_before(a, stored, timedelta(0))
+        and not _made_before(a, stored, _SKEW)
+    }
+    paid = (
+        answers.paid_before(conn, stored.provider, stored.call_id, doubtful) if doubtful else set()
+    )
     # A mobile that follows a match of somebody else is somebody else's mobile.
     known_strangers = strangers(lines, ())
     findings: list[Finding] = []
@@ -61,7 +74,10 @@ def judged(
         del by_place[(answer.key, answer.product)]
         is_stranger = answer.key in known_strangers
         person = standings.get(line.person_id)
-        findings.append(_judge(stored, answer, line, items[answer.key], person, is_stranger))
+        finding = _judge(stored, answer, line, items[answer.key], person, is_stranger)
+        if (answer.key, answer.product) in paid:
+            finding = replace(finding, is_charged=False)
+        findings.append(finding)
     if reply.disposition is Disposition.ANSWERED:
         answered = {(a.key, a.product) for a in reply.answers}
         findings.extend(
@@ -110,11 +126,7 @@ def _judge(
         if may_keep and (consents or v.attribute is not Attribute.PERSONAL_EMAIL)
     )
     # Reused work of before our request was charged to whoever asked first.
-    is_older = (
-        answer.created_at is not None
-        and stored.armed_at is not None
-        and answer.created_at < stored.armed_at - timedelta(seconds=5)
-    )
+    is_older = _made_before(answer, stored, _SKEW)
     has_data = answer.verdict is Verdict.FOUND or answer.reason == MATCHED_NO_DATA
     return Finding(
         line=line,
@@ -126,6 +138,11 @@ def _judge(
         is_charged=has_data and not is_older,
         reported_micro=answer.cost_micro,
     )
+
+
+def _made_before(answer: Answer, stored: calls.StoredCall, margin: timedelta) -> bool:
+    made_at, armed_at = answer.created_at, stored.armed_at
+    return made_at is not None and armed_at is not None and made_at < armed_at - margin
 
 
 def is_complete(

@@ -71,15 +71,21 @@ def resolve(
     so that it is not bought there again.
 
     Raises:
-        EnrichError: no such call in doubt, or an amount above its hold.
+        EnrichError: no such call in doubt, an amount above its hold, or an answer may be coming.
     """
     with ctx.engine.begin() as conn:
         known = conn.execute(
-            text("SELECT state FROM enrichment.calls WHERE call_id = :id FOR NO KEY UPDATE"),
+            text("""
+                SELECT state, sends > 1 AND lease_until > clock_timestamp() AS is_asked_again
+                FROM enrichment.calls WHERE call_id = :id FOR NO KEY UPDATE
+            """),
             {"id": call_id},
-        ).scalar_one_or_none()
-        if known != "in_doubt":
-            raise EnrichError(f"call {call_id} is not in doubt (it is {known or 'unknown'})")
+        ).one_or_none()
+        if known is None or known.state != "in_doubt":
+            state = known.state if known else "unknown"
+            raise EnrichError(f"call {call_id} is not in doubt (it is {state})")
+        if known.is_asked_again:
+            raise EnrichError(f"call {call_id} is being asked about again: try in three minutes")
         stored = calls.load(conn, call_id, lock=True)
         lines = [x for x in calls.lines_of(conn, [call_id]) if x.state is LineState.IN_DOUBT]
         hold = sum(x.hold_micro for x in lines)

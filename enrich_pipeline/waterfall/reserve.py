@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import Connection
 
@@ -52,17 +53,41 @@ def hold_of(ctx: Context, provider: str, tariff: Tariff, product: str) -> tuple[
     return amount, usd_micro(amount, micro(tariff.usd_per_credit))
 
 
+def need_of(ctx: Context, provider: str, day: date, want: Want) -> tuple[int, int]:
+    """(micro-credits, micro-USD) held for one person's part of a call."""
+    tariff = ctx.terms(provider).tariff(day)
+    holds = [hold_of(ctx, provider, tariff, offer.product) for offer, _ in want.offers]
+    return sum(h[0] for h in holds), sum(h[1] for h in holds)
+
+
+def open_budgets(
+    conn: Connection, ctx: Context, provider: str, day: date
+) -> tuple[ledger.Room, ledger.Room]:
+    """Opens and locks what holds of this day go against: the night's room in micro-USD, the
+    provider's in micro-credits.
+    """
+    own = ctx.terms(provider).budget_credits
+    return ledger.open_budgets(
+        conn,
+        provider,
+        day,
+        micro(ctx.policy.budget.night_usd),
+        None if own is None else micro(own),
+    )
+
+
 def reserve(
     conn: Connection,
     ctx: Context,
     partition: Partition,
     provider: str,
+    day: date,
     drafts: Sequence[tuple[str, Sequence[Want]]],
 ) -> list[Claimed]:
-    """Writes the intent and the holds of these calls. Budgets must be open and have room."""
+    """Writes the intent and the holds of these calls. Budgets of `day` must be open, with room."""
     if not drafts:
         return []
-    api, day = ctx.providers[provider], reservations.today(conn)
+    api = ctx.providers[provider]
     tariff = ctx.terms(provider).tariff(day)
     rate = micro(tariff.usd_per_credit)
     prices = {product: micro(price) for product, price in tariff.prices.items()}
@@ -197,5 +222,13 @@ def halves(
             taken.update(mine)
             parts.append((offer, mine))
         wants.append(Want(item, tuple(parts), who.identity))
+    day = reservations.today(conn)
+    night, own = open_budgets(conn, ctx, provider, day)
+    need_micro, need_usd = map(
+        sum, zip(*(need_of(ctx, provider, day, w) for w in wants), strict=True)
+    )
+    if need_micro > own.free or need_usd > night.free:
+        # The fields are open again: whoever claims them when there is room meets the record anew.
+        return []
     drafts = [(stored.group, wants[:middle]), (stored.group, wants[middle:])]
-    return reserve(conn, ctx, partition, provider, drafts)
+    return reserve(conn, ctx, partition, provider, day, drafts)

@@ -209,8 +209,12 @@ def _settle_answers(conn: Connection, ctx: Context, call_ids: Sequence[int]) -> 
     return settled
 
 
-def settle_stored(ctx: Context, partition: Partition, call_id: int) -> Sent:
-    """Applies the kept replies of a call that were not applied yet."""
+def settle_stored(ctx: Context, partition: Partition | None, call_id: int) -> Sent:
+    """Applies the kept replies of a call that were not applied yet.
+
+    Without `partition` nothing takes the place of a call that is refused for one of its records:
+    for whoever cannot send what does. Its fields are open again then, for the next claim.
+    """
     outcome: Settled | None = None
     successors: tuple[Claimed, ...] = ()
     with ctx.engine.begin() as conn:
@@ -219,7 +223,10 @@ def settle_stored(ctx: Context, partition: Partition, call_id: int) -> Sent:
             reply = _read(conn, ctx, stored, kept)
             outcome = settle(conn, ctx, stored, reply, kept.settlement)
             replies.mark_read(conn, {(call_id, kept.settlement): reply.anomalies})
-            if outcome.bisect:
+            if kept.settlement.startswith(POLL):
+                # The next poll gets a name of its own, and is booked.
+                calls.count_polls(conn, [call_id])
+            if outcome.bisect and partition is not None:
                 successors = tuple(halves(conn, ctx, partition, stored.provider, stored))
             stored = calls.load(conn, call_id, lock=True)
         reached("settling")
@@ -238,7 +245,8 @@ def _read(
     if not kept.settlement.startswith(POLL):
         return api.read(ctx.wire_call(stored), responses[0])
     (asked,) = calls.with_known_ids(conn, [stored])
-    reply = _replay(api.poll(ctx.wire_call(asked)), responses)
+    awaited = calls.awaited(calls.lines_of(conn, [stored.call_id]))
+    reply = _replay(api.poll(ctx.wire_call(asked, awaited)), responses)
     # What is still pending stays held, whatever the reply calls itself.
     return replace(reply, disposition=Disposition.ACCEPTED)
 
@@ -259,9 +267,7 @@ def _replay(conversation: Poll | None, responses: Sequence[HttpResponse]) -> Rep
     return Reply(Disposition.NOT_READY)
 
 
-def read_again(
-    ctx: Context, partition: Partition, call_id: int, sleep: Callable[[float], object]
-) -> Sent:
+def read_again(ctx: Context, call_id: int, sleep: Callable[[float], object]) -> Sent:
     """Sends a call in doubt again, byte for byte, where its provider does not charge for that."""
     with ctx.engine.connect() as conn:
         stored = calls.load(conn, call_id, lock=False)
@@ -272,21 +278,27 @@ def read_again(
         return Sent(None, "request_changed")
     turn = await_turn(ctx, stored.provider, len(stored.items), sleep)
     deadline = terms.connect_timeout_seconds + terms.timeout_seconds
+    started = time.monotonic()
     with ctx.engine.begin() as conn:
         # The first request may never have arrived: then this one is charged, so it is a send.
         if ctx.stopping.is_set() or not switch.may_send(conn):
             return Sent(None, "not_now")
-        if not calls.arm_again(conn, call_id, deadline + GRACE_SECONDS):
+        sends = calls.arm_again(conn, call_id, deadline + GRACE_SECONDS)
+        if sends is None:
             return Sent(None, "not_due")
     reached("armed_again")
     turn.freshen(ctx, stored.provider)
     try:
+        left = deadline - (time.monotonic() - started)
+        if left <= 0:
+            # The process slept: by now the call may be settled, or somebody in it erased.
+            raise NeverSent("too_late")
         response = ctx.clients[stored.provider].send(
-            request, body=body, deadline_seconds=deadline, on_sent=turn.sent
+            request, body=body, deadline_seconds=left, on_sent=turn.sent
         )
     except (NeverSent, ReplyLost):
         return Sent(None, "still_in_doubt")
     reached("answered_again")
-    store(ctx, call_id, f"{REREAD}{stored.sends}", [response])
+    store(ctx, call_id, f"{REREAD}{sends - 1}", [response])
     turn.correct(ctx, stored.provider)
-    return settle_stored(ctx, partition, call_id)
+    return settle_stored(ctx, None, call_id)

@@ -15,6 +15,7 @@ from enrich_pipeline.domain.credit import usd_micro
 from enrich_pipeline.domain.enrichment import (
     ATTRIBUTES,
     FIELD_OF,
+    Attribute,
     Field,
     Outcome,
     ValueStatus,
@@ -27,6 +28,7 @@ from enrich_pipeline.providers.protocol import (
     Verdict,
 )
 from enrich_pipeline.store import answers, breakers, calls, persons, work
+from enrich_pipeline.store.decisions import any_suppressed
 from enrich_pipeline.waterfall import costs, findings, pauses
 from enrich_pipeline.waterfall.booking import REREAD, Booking, change, post_lines
 from enrich_pipeline.waterfall.context import Context, database_now
@@ -84,11 +86,16 @@ def _refused(
     settlement: str,
     outcome: Settled,
 ) -> None:
-    """The provider's own word that nothing was done; a re-read's refusal proves nothing, though."""
-    is_reread = stored.state == "in_doubt" and settlement.startswith(REREAD)
+    """The provider's own word that nothing was done.
+
+    Of a call that was sent twice it is the word about one of the two, and proves nothing.
+    """
+    is_one_of_two = stored.state == "in_doubt" and (
+        settlement.startswith(REREAD) or stored.sends > 1
+    )
     reason = reply.reason or reply.disposition.value
     is_poison = reply.disposition is Disposition.INVALID and len(stored.items) == 1
-    if not is_reread:
+    if not is_one_of_two:
         outcome.reasons.append(reason)
         if is_poison:
             reject_record(conn, stored, settlement, reply.reason or "refused_input")
@@ -130,8 +137,8 @@ def settle_together(
 ) -> dict[int, Settled]:
     """Applies answers to several locked calls of one provider; what each did, by call.
 
-    Only those in which nobody is who is in one before them: each then does what it would have done
-    alone. The others are not touched.
+    Only those in which nobody is who is in one before them, by our name or the provider's: each
+    then does what it would have done alone. The others are not touched.
     """
     if not settlements:
         return {}
@@ -143,15 +150,18 @@ def settle_together(
     standings = answers.standings(conn, people)
     now = database_now(conn)
     taken: set[int] = set()
+    named: set[str] = set()
     judged: list[_Judged] = []
     done: dict[int, Settled] = {}
     for settlement in settlements:
         mine = lines.get(settlement.stored.call_id, [])
         members = {x.person_id for x in mine}
         members |= {standings[p].survivor for p in members if p in standings}
-        if members & taken:
+        ids = {i for a in settlement.reply.answers if (i := a.subject.provider_id)}
+        if members & taken or ids & named:
             continue
         taken |= members
+        named |= ids
         outcome = Settled(
             disposition=settlement.reply.disposition, retry_after=settlement.reply.retry_after
         )
@@ -370,6 +380,14 @@ def _refresh_inputs(
         for person, external_id in provider_ids.items()
         if own_id is None or (person in known and known[person].inputs.get(own_id) != external_id)
     }
+    private = {
+        f.line.person_id
+        for f in findings
+        if not f.rejected and any(v.attribute is Attribute.PERSONAL_EMAIL for v in f.values)
+    }
+    if private and any_suppressed(conn):
+        # A private address is sent to nobody, but its owner may have objected under it.
+        learnt |= private
     if learnt:
         persons.refresh_inputs(conn, sorted(learnt))
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from enrich_pipeline.store import calls, replies
 from enrich_pipeline.store.locks import DRAIN
 from enrich_pipeline.waterfall import collect, send
-from enrich_pipeline.waterfall.context import Context, Partition, run_key
+from enrich_pipeline.waterfall.context import Context, run_key
 from enrich_pipeline.waterfall.fault_points import reached
 from enrich_pipeline.waterfall.unanswered import doubt, release, write_off
 
@@ -101,7 +101,7 @@ def _apply_kept(ctx: Context, run_id: str | None, summary: SweepSummary) -> None
         with ctx.engine.connect() as conn:
             stored = calls.load(conn, call_id, lock=False)
         if stored.provider in ctx.providers:
-            send.settle_stored(ctx, Partition(stored.day, stored.batch), call_id)
+            send.settle_stored(ctx, None, call_id)
             summary.settled += 1
 
 
@@ -129,7 +129,7 @@ def _deadlines(ctx: Context, summary: SweepSummary) -> None:
 def _reread(ctx: Context, sleep: Callable[[float], object], summary: SweepSummary) -> None:
     """Asks again, free of charge, once the first request can no longer be running."""
     for name, api in ctx.providers.items():
-        if not api.in_doubt.allows_repetition:
+        if not api.in_doubt.allows_repetition or name not in ctx.clients:
             continue
         with ctx.engine.connect() as conn:
             waiting = calls.due(conn, "in_doubt", provider=name, clock="lease_until")
@@ -138,5 +138,5 @@ def _reread(ctx: Context, sleep: Callable[[float], object], summary: SweepSummar
                 stored = calls.load(conn, call_id, lock=False)
             if not stored.items or stored.state != "in_doubt" or ctx.stopping.is_set():
                 continue
-            send.read_again(ctx, Partition(stored.day, stored.batch), call_id, sleep)
+            send.read_again(ctx, call_id, sleep)
             summary.read_again += 1

@@ -88,9 +88,13 @@ def _show(name: str, scale: Scale, figures: Figures) -> None:
 
 
 def _commit() -> str:
-    answer = subprocess.run(
-        ["git", "rev-parse", "HEAD"], check=False, capture_output=True, text=True
-    )
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], check=False, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        # Nothing else here needs git.
+        return "unknown"
     return answer.stdout.strip() or "unknown"
 
 

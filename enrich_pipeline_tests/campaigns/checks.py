@@ -24,8 +24,15 @@ def ledger(engine: Engine, *, overage: bool = False) -> list[str]:
     with engine.connect() as conn:
         found = [f"{rule}: {detail}" for rule, detail in invariants.violations(conn)]
         found += [f"paid twice: {d}" for d in invariants.paid_twice(conn, FOUND_DAYS)]
+        found += [f"budget exceeded: {d}" for d in invariants.budgets_exceeded(conn)]
         if not overage:
-            found += [f"budget exceeded: {d}" for d in invariants.budgets_exceeded(conn)]
+            beyond = conn.execute(
+                text("""
+                    select day from enrichment.budgets
+                    where held + in_doubt + spent + overage > cap
+                """)
+            )
+            found += [f"charged beyond the budget of {day}" for (day,) in beyond]
     return found
 
 
@@ -80,7 +87,10 @@ def charged_twice(sandbox: SandboxProcess, persons: Mapping[str, int] | None = N
 
 
 def asked_again(engine: Engine) -> list[str]:
-    """Products that were asked for again of somebody of whom they had just known nothing."""
+    """Products that were asked for again of somebody of whom they had just known nothing.
+
+    Not those that another one merely brings: it cannot be asked for without.
+    """
     return _ids(
         engine,
         "line {} asks for what was a miss, and nothing new was sent",
@@ -91,7 +101,8 @@ def asked_again(engine: Engine) -> list[str]:
            = (a.person_id, a.provider, a.product, a.options) and b.item_key = a.item_key
         join enrichment.calls as c on c.call_id = b.call_id
         where a.verdict in ('not_found', 'other_person') and b.sent_identity <@ a.sent_identity
-          and c.claimed_at > a.answered_at and c.armed_at is not null order by 1
+          and c.claimed_at > a.answered_at and c.armed_at is not null
+          and exists (select from enrichment.attempts as t where t.line_id = b.line_id) order by 1
         """,
     )
 

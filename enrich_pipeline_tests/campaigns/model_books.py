@@ -155,7 +155,8 @@ class Books:
                 states.append("quarantined")
                 continue
             words = {p: w for p, w in said.words.items() if self._is_visible(call, p, w)}
-            if not words and call.state in ("sending", "responded", "in_doubt"):
+            is_whole = words.keys() == said.words.keys()
+            if not is_whole and call.state in ("sending", "responded", "in_doubt"):
                 # The reply that says who is meant may still come.
                 states.append("new")
                 continue
@@ -167,7 +168,9 @@ class Books:
             }
             if unsettled:
                 fresh |= unsettled
-                cost = cost if said.cost is None else (cost or 0) + said.cost
+                # What it costs is said of others too, who cannot be told any more.
+                figure = None if call.state == "written_off" and not is_whole else said.cost
+                cost = cost if figure is None else (cost or 0) + figure
                 states.append("applied")
             elif not words:
                 states.append("quarantined")
@@ -206,7 +209,7 @@ class Books:
                 self.doubt(call)
             case "not_ready":
                 pass
-            case _ if is_reread and call.state == "in_doubt":
+            case _ if call.state == "in_doubt" and (is_reread or call.sends > 1):
                 pass
             case "invalid" if len(call.keys) == 1:
                 self.release(call, "invalid_input")
@@ -267,7 +270,11 @@ class Books:
         rest = 0
         for line, _ in findings:
             line.cost = 0
-        if cost is None or is_reread:
+        if not findings:
+            booked = sum(line.cost for line in call.lines)
+            is_of_request = settlement.startswith(("submit", "reread"))
+            rest = max(0, (cost or 0) - booked) if is_of_request else 0
+        elif cost is None or is_reread:
             paid: set[tuple[str | None, str]] = set()
             for line, _ in charged:
                 # Two persons of one call may be one human, whom nobody charges for twice.
@@ -275,9 +282,6 @@ class Books:
                 if not is_reread or line.subject is None or human not in paid:
                     line.cost = PRICES[call.provider][line.product] * MICRO
                 paid.add(human)
-        elif not findings:
-            booked = sum(line.cost for line in call.lines)
-            rest = max(0, cost - booked) if settlement == "submit" else 0
         else:
             rest = cost
             for with_data in (True, False):

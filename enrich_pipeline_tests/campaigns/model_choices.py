@@ -160,7 +160,7 @@ class Choices:
         products: Sequence[Product],
         buy: dict[Product, list[Quest]],
     ) -> list[Quest]:
-        """A mobile brings its match; a match that would be paid twice forbids the mobile."""
+        """A mobile brings its match, a missed one anew; one that would be paid twice forbids it."""
         past: list[Quest] = []
         for product, asked in list(buy.items()):
             brought = next((p for p in products if p.name == product.brings), None)
@@ -172,7 +172,7 @@ class Choices:
             elif reason and brought.repeat_costs:
                 del buy[product]
                 past += asked
-            elif not reason:
+            elif reason not in ("answered", "written_off"):
                 buy[brought] = []
         return past
 

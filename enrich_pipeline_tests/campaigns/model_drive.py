@@ -339,7 +339,9 @@ class Drive(RuleBasedStateMachine):
         return [
             c
             for c in self._calls("in_doubt")
-            if c.call_id not in flying and self.providers.is_done_with(c.call_id)
+            if c.call_id not in flying
+            and self.providers.is_done_with(c.call_id)
+            and (c.sends < 2 or c.is_lease_over)
         ]
 
     def _calm(self, _: float) -> None:

@@ -134,11 +134,12 @@ def phone_of(number: int) -> str:
 
 _REFUSED: Mapping[tuple[str, str], tuple[int, dict[str, Any]]] = {
     ("prospeo", "throttled"): (429, {"error": True, "error_code": "RATE_LIMITED"}),
-    ("prospeo", "transient"): (400, {"error": True, "error_code": "INTERNAL_ERROR"}),
+    ("prospeo", "transient"): (429, {"message": "slow down"}),
     ("prospeo", "no_credits"): (400, {"error": True, "error_code": "INSUFFICIENT_CREDITS"}),
     ("prospeo", "unauthorized"): (401, {"error": True, "error_code": "INVALID_API_KEY"}),
     ("prospeo", "invalid"): (400, {"error": True, "error_code": "INVALID_REQUEST"}),
     ("agntdata", "throttled"): (429, {"success": False, "error": {"code": "RATE_LIMITED"}}),
+    # The only one whose documents call its own failures free of charge.
     ("agntdata", "transient"): (500, {"success": False, "error": {"code": "INTERNAL_ERROR"}}),
     ("agntdata", "no_credits"):
         (402, {"success": False, "error": {"code": "INSUFFICIENT_CREDITS"}}),
@@ -150,7 +151,7 @@ _REFUSED: Mapping[tuple[str, str], tuple[int, dict[str, Any]]] = {
     ("pronto", "unauthorized"): (401, {"error": "who are you"}),
     ("pronto", "invalid"): (422, {"error": "firstname is invalid"}),
     ("lance", "throttled"): (429, {"message": "slow down"}),
-    ("lance", "transient"): (500, {"code": "INTERNAL_ERROR", "message": "sorry"}),
+    ("lance", "transient"): (429, {"message": "slow down"}),
     ("lance", "no_credits"): (402, {"code": "INSUFFICIENT_CREDITS", "message": "pay"}),
     ("lance", "unauthorized"): (401, {"code": "VALIDATION_ERROR", "message": "who are you"}),
     ("lance", "invalid"): (400, {"code": "VALIDATION_ERROR", "message": "which id"}),

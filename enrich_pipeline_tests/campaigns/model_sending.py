@@ -112,11 +112,14 @@ class Sending(Drive):
         self._clean_up()
         self.agree()
 
-    def _read_kept(self, calls: Sequence[Call], run_id: str) -> None:
-        """The model reads what is stored; the halves of refused calls are told from the tables."""
+    def _read_kept(self, calls: Sequence[Call], run_id: str | None) -> None:
+        """The model reads what is stored; the halves of refused calls are told from the tables.
+
+        Halved is by the run that sends; who sweeps has none.
+        """
         fresh = self._new_calls(self.tables.seen())
         for call in calls:
-            if self.books.read_kept(call):
+            if self.books.read_kept(call) and run_id is not None:
                 ids = sorted(fresh)[: len(self.choices.to_halve(call))]
                 self.choices.halve(call, {i: fresh.pop(i) for i in ids}, run_id)
                 self._count("send: halved")

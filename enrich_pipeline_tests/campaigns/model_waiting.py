@@ -81,7 +81,7 @@ class Waiting(Sending):
                 books.abandoned(call)
         unread = [call for call in books.calls.values() if call.unread]
         self._count("sweep: reply read", len(unread))
-        self._read_kept(unread, ctx.run_id)
+        self._read_kept(unread, None)
         self._expect_deliveries()
         silent = [c for c in self._calls("accepted") if c.deadline == "over"]
         hopeless = [c for c in self._calls("in_doubt") if c.horizon == "over"]
@@ -96,10 +96,10 @@ class Waiting(Sending):
         for provider in ("prospeo", "lance"):
             for call in self._calls("in_doubt"):
                 if call.provider == provider and call.is_lease_over:
-                    self._expect_reread(call, ctx.run_id)
+                    self._expect_reread(call)
                     self._count("sweep: asked again")
 
-    def _expect_reread(self, call: Call, run_id: str) -> None:
+    def _expect_reread(self, call: Call) -> None:
         if not self.books.arm_again(call, is_paused=self.choices.is_paused):
             return
         if not self._asked or self._asked[0][:2] != (call.call_id, "reread"):
@@ -110,7 +110,7 @@ class Waiting(Sending):
         self._count(f"asked again: {'free' if is_free else 'idempotent'}")
         if said.kind not in ("lost", "unsent"):
             self.books.keep(call, "reread", said)
-            self._read_kept([call], run_id)
+            self._read_kept([call], None)
 
     @precondition(lambda self: self._repeatable())
     @rule(which=AN_INDEX, outcome=AN_OUTCOME, fates=SOME_FATES)
@@ -122,8 +122,8 @@ class Waiting(Sending):
     def _ask_again(self, call: Call, outcome: str, fates: Sequence[str]) -> None:
         self._reread, self._asked = (outcome, fates), []
         self._pass_time("lease_until", call)
-        read_again(self.ctx, self._partition(0), call.call_id, self._calm)
-        self._expect_reread(call, self.run_id)
+        read_again(self.ctx, call.call_id, self._calm)
+        self._expect_reread(call)
         self.agree()
 
     # ---- what comes later ------------------------------------------------------------------------

@@ -53,7 +53,7 @@ SENDING = (
     Mutant(
         "sent again while in doubt",
         "Every provider's calls in doubt are repeated, whatever its policy.",
-        (Edit("waterfall/sweep.py", "if not api.in_doubt.allows_repetition:", "if False:"),),
+        (Edit("waterfall/sweep.py", "if not api.in_doubt.allows_repetition or", "if"),),
         ("scenes", "crash"),
     ),
     Mutant(
@@ -102,8 +102,16 @@ SENDING = (
         "deadline not checked after sleep",
         "A process that slept past its deadline sends all the same.",
         (
-            Edit("waterfall/send.py", "        if left <= 0:\n", "        if False:\n"),
-            Edit("waterfall/send.py", "deadline_seconds=left,", "deadline_seconds=deadline,"),
+            Edit(
+                "waterfall/send.py",
+                "        if left <= 0:\n            # The process slept: by now others",
+                "        if False:\n            # The process slept: by now others",
+            ),
+            Edit(
+                "waterfall/send.py",
+                "body=claimed.body, deadline_seconds=left,",
+                "body=claimed.body, deadline_seconds=deadline,",
+            ),
         ),
         ("scenes",),
     ),

@@ -46,7 +46,7 @@ def run(scale: Scale, seed: int) -> Figures:
 
 @contextmanager
 def _proxies(ground: Ground, seed: int) -> Iterator[tuple[Proxy, Proxy]]:
-    sandbox = ground.bench.sandbox(schedules.SHARES)
+    sandbox = ground.bench.sandbox(schedules.SHARES, schedules.SANDBOX)
     query = ground.server.query
     socket = Path(str(query["host"])) / f".s.PGSQL.{query['port']}"
     with (

@@ -42,6 +42,9 @@ SHARES = {
 }
 """Misses enough for every field to come down its whole waterfall now and then."""
 
+SANDBOX = ("--lance-delay", "0.05-0.4")
+"""Polls of one call tell of its records one after the other."""
+
 _CONSENTS = {"personal_email_consent": "true"}
 
 _ORDERS: tuple[Mapping[str, Sequence[str]], ...] = (
@@ -122,7 +125,8 @@ class World:
 @contextmanager
 def world(ground: Ground, number: int, schedules: int) -> Iterator[World]:
     """Opens world `number`; everybody consents until a schedule withdraws it."""
-    with ground.lab(configuration(number, schedules), SHARES) as lab:
+    own = configuration(number, schedules)
+    with ground.lab(own, SHARES, sandbox_options=SANDBOX) as lab:
         people = range(schedules * PERSONS)
         divided = frozenset(n for n in people if n % 12 == 5)
         lab.load(contacts((n for n in people if n not in divided), **_CONSENTS))

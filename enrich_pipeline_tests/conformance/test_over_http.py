@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
@@ -91,7 +91,7 @@ class World:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     inbox = Inbox()
-    quick = ("--pronto-delay", "0.05-0.3", "--apollo-delay", "0.05-0.3", "--lance-delay", "0.2")
+    quick = ("--pronto-delay", "0.05-0.3", "--apollo-delay", "0.05-0.3", "--lance-delay", "0.1-0.4")
     with SandboxProcess(quick) as sandbox:
         yield World(sandbox, inbox)
         sandbox.wait_for_deliveries()
@@ -138,7 +138,7 @@ def buy(case: Case, world: World, call: Call, *, by_poll: bool = False) -> Bough
         token = (call.webhook_url or "").rpartition("/")[2]
         read = 0
         deadline = time.monotonic() + 20
-        while open_lines(call, replies):
+        while awaited := frozenset(key for key, _ in open_lines(call, replies)):
             assert time.monotonic() < deadline, "some charge lines are never answered"
             time.sleep(0.05)
             bodies = [] if by_poll else world.inbox.bodies[token][read:]
@@ -146,7 +146,9 @@ def buy(case: Case, world: World, call: Call, *, by_poll: bool = False) -> Bough
             news = [provider.read_delivery(call, body) for body in bodies]
             if by_poll or not call.webhook_url:
                 _, _, polled = converse(
-                    provider, call, lambda asked: client.send(asked, deadline_seconds=20)
+                    provider,
+                    replace(call, awaited=awaited),
+                    lambda asked: client.send(asked, deadline_seconds=20),
                 )
                 news.append(polled)
             replies += [one for one in news if one.answers]
@@ -341,6 +343,29 @@ def test_a_reply_that_is_not_the_providers_own_is_in_doubt(
     reply = faulty(world, case, **fault)
     assert reply is not None
     assert (reply.disposition, reply.answers) == (Disposition.IN_DOUBT, ())
+
+
+@pytest.mark.parametrize(("name", "status"), [("lance", 500), ("prospeo", 400)])
+def test_a_failure_of_its_own_after_the_work_is_in_doubt(
+    world: World, name: str, status: int
+) -> None:
+    case = next(case for case in SIMULATED if case.cls.name == name)
+    call = fresh_call(case, world, groups(case)[0][0], 20)
+    time.sleep(0.5)  # what earlier tests left under way is charged when it finishes
+    before = world.charged(case.provider)
+    world.sandbox.faults(
+        {"provider": name, "times": 1, "kind": "charge_then_status", "status": status}
+    )
+    with world.client(case.provider) as client:
+        response = client.send(case.provider.request(call), deadline_seconds=20)
+    world.sandbox.clear_faults()
+    assert response.status == status
+    assert case.provider.read(call, response).disposition is Disposition.IN_DOUBT
+    # What may be sent again brings what was made, and is charged for once.
+    bought = buy(case, world, call)
+    assert set(bought.verdicts) == lines(call)
+    found = sum(verdict is Verdict.FOUND for verdict in bought.verdicts.values())
+    assert world.charged(case.provider) - before == found * MICRO > 0
 
 
 @cases

@@ -159,12 +159,28 @@ def test_personal_email_is_kept_only_when_asked_and_consented(
 
 def test_reply_without_meta_states_no_cost() -> None:
     sent = call(item("r1", "record"))
-    for meta in (None, {}, {"costCents": None}, "nonsense"):
+    for meta in (None, {}, {"costCents": None}, {"costCents": "?"}, "nonsense"):
         reply = AGNTDATA.read(sent, response(body(record("r1"), meta=meta)))
         assert reply.cost_micro is None
-        assert len(reply.answers) == 1
+        # Nor does what it says of each record: the tariff decides.
+        assert [answer.cost_micro for answer in reply.answers] == [None]
     reply = AGNTDATA.read(sent, response(body(record("r1"), meta={"costCents": 0.85})))
     assert reply.cost_micro == 850_000
+
+
+@pytest.mark.parametrize(
+    ("scope", "charged", "cost"),
+    [
+        ("record", 3, 6_000_000),
+        ("record", 0, 0),
+        ("request", 3, 2_000_000),
+        ("request", 1, 2_000_000),
+        ("request", 0, 0),
+    ],
+)
+def test_the_price_is_of_a_record_or_of_the_request(scope: str, charged: int, cost: int) -> None:
+    agntdata = Agntdata(AgntdataOptions.model_validate({"tariff_scope": scope}))
+    assert agntdata.tariff_micro({"record": 2_000_000}, ["record"] * charged) == cost
 
 
 def test_matched_record_without_values_is_a_miss_at_its_cost() -> None:
@@ -227,15 +243,27 @@ def test_identifiers_are_counted_when_missing_unknown_or_doubled() -> None:
         (402, b"", Disposition.IN_DOUBT),
         (404, failed("ENDPOINT_NOT_FOUND"), Disposition.REFUSED),
         (409, failed("CONFLICT"), Disposition.IN_DOUBT),
-        (418, failed("TEAPOT"), Disposition.IN_DOUBT),
+        (409, failed("DUPLICATE_REQUEST"), Disposition.IN_DOUBT),
+        (418, failed("TEAPOT"), Disposition.REFUSED),
+        (418, {"error": {"code": "TEAPOT"}}, Disposition.IN_DOUBT),
+        (418, b"<html></html>", Disposition.IN_DOUBT),
+        (404, failed(None), Disposition.IN_DOUBT),
         (429, failed("RATE_LIMITED"), Disposition.THROTTLED),
         (429, b"slow down", Disposition.THROTTLED),
         (502, failed("PROVIDER_ERROR"), Disposition.TRANSIENT),
         (500, failed("INTERNAL_ERROR"), Disposition.TRANSIENT),
+        (500, failed("OUT_OF_COFFEE"), Disposition.TRANSIENT),
+        (503, failed("OUT_OF_COFFEE"), Disposition.TRANSIENT),
+        (500, failed("CONFLICT"), Disposition.IN_DOUBT),
+        (500, failed(None), Disposition.IN_DOUBT),
         (503, b"<html></html>", Disposition.IN_DOUBT),
+        (503, {"error": {"code": 503, "message": "no upstream"}}, Disposition.IN_DOUBT),
+        (503, {"error": {"code": "UNAVAILABLE"}}, Disposition.IN_DOUBT),
         (500, {"message": "?"}, Disposition.IN_DOUBT),
         (200, failed("INSUFFICIENT_CREDITS"), Disposition.NO_CREDITS),
         (200, failed("INTERNAL_ERROR"), Disposition.IN_DOUBT),
+        (200, failed("OUT_OF_COFFEE"), Disposition.IN_DOUBT),
+        (302, failed("OUT_OF_COFFEE"), Disposition.IN_DOUBT),
         (200, b"<html></html>", Disposition.IN_DOUBT),
         (200, {"success": True}, Disposition.IN_DOUBT),
         (200, {"success": True, "data": {"results": {}}}, Disposition.IN_DOUBT),

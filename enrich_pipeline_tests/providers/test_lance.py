@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -147,7 +148,7 @@ def test_a_first_reply_without_any_of_our_records_is_in_doubt(body: object) -> N
         (401, {"error": "VALIDATION_ERROR"}, Disposition.UNAUTHORIZED),
         (400, {"error": "Organization ID is missing"}, Disposition.UNAUTHORIZED),
         (402, {"code": "INSUFFICIENT_CREDITS"}, Disposition.NO_CREDITS),
-        (500, {"code": "INTERNAL_ERROR"}, Disposition.TRANSIENT),
+        (500, {"code": "INTERNAL_ERROR"}, Disposition.IN_DOUBT),
         (429, {}, Disposition.THROTTLED),
         (500, {"oops": 1}, Disposition.IN_DOUBT),
         (502, {"code": "INTERNAL_ERROR"}, Disposition.IN_DOUBT),
@@ -198,6 +199,25 @@ def test_all_finished_persons_are_asked_for_at_once() -> None:
     assert [len(step) for step in asked] == [1, 4]
     assert reply.disposition is Disposition.ANSWERED
     assert [a.key for a in reply.answers] == ["k1", "k2", "k3", "k4"]
+
+
+def test_who_was_answered_before_is_not_asked_for_again() -> None:
+    polled = replace(call(size=4), awaited=frozenset({"k3"}))
+    asked, reply = converse(polled, [finished(IDS[2])])
+    (query,) = asked[0]
+    assert query.json == {
+        "tasks": [{"entityId": IDS[2], "field": "emails", "entityType": "person"}]
+    }
+    assert asked[1] == [HttpRequest("GET", f"/entities/persons/{IDS[2]}")]
+    assert (reply.disposition, [a.key for a in reply.answers]) == (Disposition.ANSWERED, ["k3"])
+
+
+def test_a_poll_that_still_awaits_somebody_is_not_complete() -> None:
+    polled = replace(call(size=4), awaited=frozenset({"k2", "k3"}))
+    # What was not asked for is told all the same.
+    _, reply = converse(polled, [finished(IDS[2]), row(IDS[1]), finished(IDS[0])])
+    assert (reply.disposition, [a.key for a in reply.answers]) == (Disposition.ACCEPTED, ["k3"])
+    assert reply.anomalies == ("unknown_identifier:1",)
 
 
 def test_phones() -> None:

@@ -294,7 +294,7 @@ def test_item_with_wrong_types_gets_no_verdict_of_a_miss() -> None:
         (429, "RATE_LIMITED", Disposition.THROTTLED),
         (429, "RATE_LIMIT_EXCEEDED", Disposition.THROTTLED),
         (400, "INVALID_REQUEST", Disposition.INVALID),
-        (400, "INTERNAL_ERROR", Disposition.TRANSIENT),
+        (400, "INTERNAL_ERROR", Disposition.IN_DOUBT),
         (403, "ACCOUNT_RESTRICTED", Disposition.REFUSED),
         (400, "SOMETHING_NEW", Disposition.IN_DOUBT),
     ],
@@ -307,8 +307,9 @@ def test_error_code_decides_whatever_the_status(
             call(item("1", "match")), response({"error": True, "error_code": code}, seen)
         )
         assert reply.disposition is disposition
-        is_known = disposition is not Disposition.IN_DOUBT
+        is_known = code != "SOMETHING_NEW"
         assert reply.reason == (code.lower() if is_known else f"http_{seen}")
+        assert reply.anomalies == (() if is_known else ("unknown_error_code:1",))
         assert reply.answers == ()
 
 
@@ -345,6 +346,33 @@ def test_throttled_call_waits_for_the_window_that_is_used_up(
     throttled = {"error": True, "error_code": "RATE_LIMITED"}
     reply = PROSPEO.read(call(item("1", "match")), response(throttled, 429, headers))
     assert (reply.disposition, reply.retry_after) == (Disposition.THROTTLED, seconds)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>Too Many Requests</html>",
+        b"",
+        {"message": "slow down"},
+        {"error": True},
+        {"error": True, "error_code": "SOMETHING_NEW"},
+        {"error": False},
+    ],
+)
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 1.0),
+        ({"x-minute-request-left": "0", "x-minute-reset-seconds": "40"}, 40.0),
+        ({"retry-after": "7"}, 7.0),
+    ],
+)
+def test_429_waits_for_the_window_whatever_its_body(
+    content: Any, headers: dict[str, str], seconds: float
+) -> None:
+    reply = PROSPEO.read(call(item("1", "match")), response(content, 429, headers))
+    assert (reply.disposition, reply.retry_after) == (Disposition.THROTTLED, seconds)
+    assert reply.answers == ()
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 """Rules of the registry: who is found, in what order, and which declarations are refused."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.metadata import EntryPoint, EntryPoints
+from importlib.resources import files
 from typing import ClassVar
 
 import pytest
+import yaml
 
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.providers import registry
 from enrich_pipeline.providers.protocol import Limits, Offer, Options, Provider
 from enrich_pipeline.providers.registry import DEFAULT_ORDER, available
+from enrich_pipeline.sandbox.config import DEFAULT_PRICES, MICRO
 from enrich_pipeline_tests.conformance.sixth_provider import Hexagon
 
 FILE = "sixth_provider.py"
@@ -28,6 +32,29 @@ def installed(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
 
 def test_the_five_come_in_default_order_and_others_after_them_by_name() -> None:
     assert tuple(available((Hexagon, Alpha))) == (*DEFAULT_ORDER, "alpha", "hexagon")
+
+
+def test_adapters_packaged_defaults_and_sandbox_ask_the_same_prices() -> None:
+    packaged = yaml.safe_load(files("enrich_pipeline").joinpath("defaults.yaml").read_bytes())
+    declared = {
+        name: {product: Decimal(price) for product, price in cls.default_prices.items()}
+        for name, cls in available().items()
+    }
+    configured = {
+        name: {
+            k: Decimal(str(v))
+            for k, v in packaged["providers"][name]["tariffs"][-1]["prices"].items()
+        }
+        for name in declared
+    }
+    assert configured == declared
+    # In the sandbox a match with its mobile is one product.
+    declared["prospeo"]["mobile"] += declared["prospeo"]["match"]
+    assert {
+        f"{name}.{product}": price * MICRO
+        for name, prices in declared.items()
+        for product, price in prices.items()
+    } == DEFAULT_PRICES
 
 
 def test_nothing_is_registered_globally() -> None:

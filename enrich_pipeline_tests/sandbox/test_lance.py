@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -44,6 +45,23 @@ def test_an_enrichment_is_pending_then_finished_and_charged_then(certain: Client
     rows = finished(certain, range(5))
     assert {(row["status"], row["dataFound"]) for row in rows} == {("finished", True)}
     assert certain.sandbox.meter()["lance"]["charged_micro"] == 5_000_000
+
+
+def test_records_of_one_batch_finish_at_different_times(start: Callable[..., Client]) -> None:
+    client = start("--lance-delay", "0-0.5")
+    batch(client, range(20))
+    took = [lasted(row) for row in finished(client, range(20))]
+    assert 0 <= min(took) < 0.2 < 0.3 < max(took) <= 0.5
+    assert len(set(took)) > 10
+    client.sandbox.reset()
+    batch(client, range(20))
+    again = [lasted(row) for row in finished(client, range(20))]
+    assert again == pytest.approx(took, abs=0.002)
+
+
+def lasted(row: dict[str, Any]) -> float:
+    created, updated = (datetime.fromisoformat(row[name]) for name in ("createdAt", "updatedAt"))
+    return (updated - created).total_seconds()
 
 
 def test_pending_and_finished_ones_are_reused_for_nothing(certain: Client) -> None:

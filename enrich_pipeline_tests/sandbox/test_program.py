@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from enrich_pipeline.sandbox import RateLimit
+from enrich_pipeline.sandbox import RateLimit, SandboxConfig
 from enrich_pipeline.sandbox.__main__ import config_from, main
 
 from . import people
@@ -32,6 +32,8 @@ def test_the_command_line_becomes_a_configuration() -> None:
             "apollo.match=1500000",
             "--pronto-delay",
             "0-2",
+            "--lance-delay",
+            "0.5",
             "--api-key",
             "pronto=secret",
             "--no-pronto-consent",
@@ -44,6 +46,8 @@ def test_the_command_line_becomes_a_configuration() -> None:
     assert config.all_rates["prospeo.match"] == 0.9
     assert config.all_prices["apollo.match"] == 1_500_000
     assert config.pronto_delay_s == (0.0, 2.0)
+    assert config.lance_delay_s == (0.5, 0.5)
+    assert config_from([]) == SandboxConfig()
     assert config.api_keys == {"pronto": "secret"}
 
 

@@ -352,13 +352,13 @@ class Lab:
         rows = reconcile(self.engine, settings.policy, settings.providers, settings.access)
         return {row.provider: row for row in rows}
 
-    def assert_books(self, *, overage: bool = False) -> None:
+    def assert_books(self) -> None:
         """Nothing in the ledger contradicts itself or the providers' own meter."""
         with self.engine.connect() as conn:
             assert invariants.violations(conn) == []
             found_days = self.settings.policy.reuse.found_days
             assert invariants.paid_twice(conn, found_days) == []
-            assert overage or invariants.budgets_exceeded(conn) == []
+            assert invariants.budgets_exceeded(conn) == []
         for provider, charged in self.charged().items():
             books = self.account(provider)
             spent = books.get("spent", 0)

@@ -7,9 +7,36 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
+from enrich_pipeline.waterfall import fault_points
+
 from ..support.lab import Bench, Lab
 
 Open = Callable[..., Lab]
+AtLabel = Callable[[str, Callable[[], object]], None]
+
+
+class Died(BaseException):
+    """Ends a step as the death of its process would: nothing in between handles it."""
+
+
+@pytest.fixture
+def at_label() -> Iterator[AtLabel]:
+    """`at_label("stored", act)`: `act` runs when that point is reached for the first time."""
+
+    def set_hook(label: str, act: Callable[[], object]) -> None:
+        def hook(reached: str) -> None:
+            if reached == label:
+                fault_points.set_hook(None)
+                act()
+
+        fault_points.set_hook(hook)
+
+    yield set_hook
+    fault_points.set_hook(None)
+
+
+def die() -> None:
+    raise Died
 
 
 @pytest.fixture(scope="session")

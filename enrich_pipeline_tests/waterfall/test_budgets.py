@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from ..sandbox import people
 from ..support.lab import Lab, contacts, only
-from .conftest import Open
+from .conftest import AtLabel, Died, Open, die
 
 EMAIL = only({"work_email": ["prospeo"]})
 
@@ -104,6 +105,28 @@ def test_credits_in_doubt_and_written_off_stay_used(open_lab: Open) -> None:
     assert night_used(lab) == [(60_000, 0, 0, 60_000)]
     assert lab.sent()["agntdata"] == 1
     lab.assert_books()
+
+
+def test_a_refused_record_found_by_a_sweep_of_another_day_leaves_no_hold_without_a_budget(
+    open_lab: Open, at_label: AtLabel
+) -> None:
+    lab = open_lab(EMAIL)
+    lab.load(contacts(range(4)))
+    lab.plan()
+    poison = people.email(2)
+    lab.sandbox.faults({"provider": "prospeo", "kind": "poison", "match": {"values": [poison]}})
+    at_label("stored", die)
+    with pytest.raises(Died):
+        lab.drain()
+    lab.sql("update enrichment.calls set spend_date = spend_date - 1")
+    lab.sql("update enrichment.budgets set day = day - 1")
+    lab.sweep()
+    assert lab.states("prospeo") == {"released": 1}
+    lab.drain()
+    assert lab.outcomes("prospeo")["found"] == 3
+    lab.overdue("lease_until", "prospeo")
+    lab.sweep()
+    lab.assert_exact()
 
 
 def test_the_database_itself_refuses_what_exceeds_a_budget(open_lab: Open) -> None:

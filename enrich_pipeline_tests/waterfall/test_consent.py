@@ -2,9 +2,13 @@
 
 import pytest
 
+from enrich_pipeline.domain.enrichment import Attribute, ValueStatus
+from enrich_pipeline.providers.protocol import Answer, Disposition, FoundValue, Reply, Verdict
+from enrich_pipeline.store import calls, decisions
 from enrich_pipeline.store.work import Memory
 from enrich_pipeline.waterfall.claim import Cursor, claim, with_larger_answers
 from enrich_pipeline.waterfall.engine import Partition
+from enrich_pipeline.waterfall.settle import settle
 
 from ..support.lab import contact, contacts, only, sent_alone
 from .conftest import Open
@@ -130,3 +134,32 @@ def test_what_was_bought_with_consent_is_not_bought_again_without(open_lab: Open
         newer = memory | {("record", ""): Memory(8, "posted", "found", None, None, frozenset(), 0)}
         assert with_larger_answers(ctx, "agntdata", False, newer)[("record", "")].line_id == 8
         assert with_larger_answers(ctx, "agntdata", True, memory) == memory
+
+
+def test_whose_bought_private_address_is_on_the_list_is_blocked_at_once(open_lab: Open) -> None:
+    lab = open_lab(only({"personal_email": ["pronto"]}))
+    lab.load([contact(1, personal_email_consent="true")])
+    lab.plan()
+    with lab.context() as ctx:
+        with lab.waterfall() as waterfall:
+            waterfall.reuse(Partition(lab.today, 0))
+        (claimed,) = claim(
+            ctx,
+            Partition(lab.today, 0),
+            "pronto",
+            Cursor(),
+            1,
+            receiver_ready=True,
+            last_chance=True,
+        )
+        # Whoever objected is known by this address alone, and nobody knows yet whose it is.
+        with ctx.engine.begin() as conn:
+            decisions.suppress(conn, [("email", "jane@private.org")], "objection")
+            stored = calls.load(conn, claimed.call_id, lock=True)
+            found = FoundValue(Attribute.PERSONAL_EMAIL, "jane@private.org", ValueStatus.VERIFIED)
+            (item,) = stored.items
+            answer = Answer(item.key, "personal_email", Verdict.FOUND, (found,))
+            settle(conn, ctx, stored, Reply(Disposition.ANSWERED, (answer,)), "submit")
+    assert lab.sql("select is_blocked, blocked_reason from enrichment.person_inputs") == [
+        (True, "suppressed")
+    ]

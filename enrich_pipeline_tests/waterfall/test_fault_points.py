@@ -3,7 +3,6 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -12,42 +11,20 @@ import sqlalchemy
 from sqlalchemy import text
 
 import enrich_pipeline.waterfall
-from enrich_pipeline.store import invariants
+from enrich_pipeline.domain.errors import EnrichError
+from enrich_pipeline.store import calls, invariants
 from enrich_pipeline.waterfall import fault_points
 from enrich_pipeline.waterfall.claim import Cursor, claim
 from enrich_pipeline.waterfall.context import Context
 from enrich_pipeline.waterfall.engine import Partition
+from enrich_pipeline.waterfall.in_doubt import resolve
 from enrich_pipeline.waterfall.reserve import Claimed
+from enrich_pipeline.waterfall.send import settle_stored, store
 
 from ..support.lab import Lab, contact, contacts, only, sent_alone
-from .conftest import Open
+from .conftest import AtLabel, Died, Open, die
 
 LATER = "2026-02-01T00:00:00Z"
-AtLabel = Callable[[str, Callable[[], object]], None]
-
-
-class Died(BaseException):
-    """Ends a step as the death of its process would: nothing in between handles it."""
-
-
-@pytest.fixture
-def at_label() -> Iterator[AtLabel]:
-    """`at_label("stored", act)`: `act` runs when that point is reached for the first time."""
-
-    def set_hook(label: str, act: Callable[[], object]) -> None:
-        def hook(reached: str) -> None:
-            if reached == label:
-                fault_points.set_hook(None)
-                act()
-
-        fault_points.set_hook(hook)
-
-    yield set_hook
-    fault_points.set_hook(None)
-
-
-def die() -> None:
-    raise Died
 
 
 def one_call(lab: Lab, ctx: Context, provider: str) -> Claimed:
@@ -155,6 +132,81 @@ def test_the_kept_answer_of_a_poll_is_used_although_its_process_died(
     assert lab.sandbox.requests()["lance"]["count"] == asked
     assert lab.states("lance") == {"settled": 1}
     assert lab.one("select count(*) from enrichment.replies where applied_at is null") == 0
+    lab.assert_exact()
+
+
+def test_the_poll_after_one_whose_process_died_is_booked_too(
+    open_lab: Open, at_label: AtLabel
+) -> None:
+    lab = open_lab(only({"work_email": ["lance"]}))
+    lab.load(contacts(range(3)))
+    lab.plan()
+    # One of the three is not told by the first poll, whose process dies.
+    lab.sandbox.faults(
+        {"provider": "lance", "kind": "429", "match": {"endpoint": "entities/persons/{personId}"}}
+    )
+    at_label("poll_stored", die)
+    with pytest.raises(Died):
+        lab.drain()
+    lab.sweep()
+    assert lab.states("lance") == {"accepted": 1}
+    assert lab.account("lance")["spent"] == 2_000_000
+    lab.overdue("next_poll_at", "lance")
+    lab.drain()
+    assert lab.states("lance") == {"settled": 1}
+    lab.assert_exact()
+
+
+def test_a_process_that_slept_past_its_deadline_repeats_nothing(
+    open_lab: Open, at_label: AtLabel
+) -> None:
+    quick = {"connect_timeout_seconds": 0.2, "timeout_seconds": 0.2}
+    lab = open_lab({**only({"work_email": ["prospeo"]}), "providers": {"prospeo": quick}})
+    lab.sandbox.faults({"provider": "prospeo", "kind": "charge_then_drop"})
+    lab.night(contacts(range(3)))
+    assert lab.states("prospeo") == {"in_doubt": 1}
+    lab.overdue("lease_until", "prospeo")
+    at_label("armed_again", lambda: time.sleep(0.5))
+    lab.sweep()
+    assert lab.sent()["prospeo"] == 1
+    assert lab.states("prospeo") == {"in_doubt": 1}
+    lab.overdue("lease_until", "prospeo")
+    lab.sweep()
+    assert lab.states("prospeo") == {"settled": 1}
+    lab.assert_exact()
+
+
+def test_a_late_refusal_gives_nothing_back_while_a_repetition_is_out(
+    open_lab: Open, at_label: AtLabel
+) -> None:
+    lab = open_lab(only({"work_email": ["prospeo"]}))
+    lab.load(contacts(range(3)))
+    lab.plan()
+    partition = Partition(lab.today, 0)
+    with lab.context() as ctx:
+        claimed = one_call(lab, ctx, "prospeo")
+        with ctx.engine.begin() as conn:
+            assert calls.arm(conn, claimed.call_id, 60)
+        lab.sandbox.faults({"provider": "prospeo", "kind": "429"})
+        refused = ctx.clients["prospeo"].send(
+            claimed.request, body=claimed.body, deadline_seconds=20
+        )
+        # Its process sleeps; others doubt the call and repeat it, which is charged.
+        lab.overdue("lease_until", "prospeo")
+        lab.sweep()
+        lab.overdue("lease_until", "prospeo")
+
+        def wake() -> None:
+            store(ctx, claimed.call_id, "submit", [refused])
+            settle_stored(ctx, partition, claimed.call_id)
+            assert lab.states("prospeo") == {"in_doubt": 1}
+            with pytest.raises(EnrichError, match="asked about again"):
+                resolve(ctx, claimed.call_id, "not_charged", "nobody was charged")
+
+        at_label("answered_again", wake)
+        lab.sweep()
+    assert lab.states("prospeo") == {"settled": 1}
+    assert lab.account("prospeo")["spent"] == lab.charged()["prospeo"] > 0
     lab.assert_exact()
 
 

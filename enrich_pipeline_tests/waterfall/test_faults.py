@@ -450,7 +450,7 @@ def test_a_cost_above_the_hold_is_posted_recorded_and_stops_the_provider(open_la
     assert lab.account("prospeo")["overage_due"] == -5_000_000
     assert lab.one("select overage from enrichment.budgets where scope = 'provider'") == 5_000_000
     assert results(lab) == {"finished found": 10, "open": 30}
-    lab.assert_books(overage=True)
+    lab.assert_books()
 
 
 def test_an_overcharge_among_calls_in_flight_leaves_the_breaker_open(open_lab: Open) -> None:
@@ -459,7 +459,7 @@ def test_an_overcharge_among_calls_in_flight_leaves_the_breaker_open(open_lab: O
     lab.sandbox.faults({"provider": "prospeo", "kind": "overcharge"})
     lab.night(contacts(range(20)))
     assert breakers(lab, "prospeo") == {"*": "cost_above_hold"}
-    lab.assert_books(overage=True)
+    lab.assert_books()
 
 
 def test_successes_and_failures_at_the_same_moment_do_not_block_each_other(open_lab: Open) -> None:

@@ -1,5 +1,9 @@
 """Rules of a reply that its process keeps only after others have settled the call without it."""
 
+import json
+
+import pytest
+
 from enrich_pipeline.providers.protocol import HttpResponse
 from enrich_pipeline.store import calls
 from enrich_pipeline.waterfall.claim import Cursor, claim
@@ -97,7 +101,10 @@ def test_a_refusal_that_comes_late_leaves_a_call_that_was_settled_by_hand_settle
     assert lab.account("agntdata")["spent"] == 2_000_000
 
 
-def test_a_delivery_that_outruns_the_reply_waits_for_the_ids_in_it(open_lab: Open) -> None:
+@pytest.mark.parametrize("is_one_known", [False, True])
+def test_a_delivery_that_outruns_the_reply_waits_for_the_ids_in_it(
+    open_lab: Open, is_one_known: bool
+) -> None:
     lab = open_lab(only({"phone": ("apollo",)}))
     lab.load(contacts(range(2)))
     lab.plan()
@@ -113,6 +120,13 @@ def test_a_delivery_that_outruns_the_reply_waits_for_the_ids_in_it(open_lab: Ope
         heard: HttpResponse = ctx.clients["apollo"].send(
             claimed.request, body=claimed.body, deadline_seconds=20
         )
+        if is_one_known:
+            # Of the two people in the delivery one was found under the same id before.
+            lab.sql(
+                "update enrichment.charge_lines set external_id = :known where item_key = "
+                "(select min(item_key) from enrichment.charge_lines)",
+                known=json.loads(heard.body)["matches"][0]["id"],
+            )
         lab.sandbox.wait_for_deliveries()
         lab.sweep()
         assert lab.sql("select distinct state from enrichment.inbox") == [("new",)]

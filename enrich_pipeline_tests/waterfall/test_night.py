@@ -3,7 +3,7 @@
 from enrich_pipeline.store import person_inputs
 from enrich_pipeline.waterfall.engine import Partition
 
-from ..support.lab import Lab, contacts
+from ..support.lab import Lab, contact, contacts, only
 from .conftest import Open
 
 USUAL = {
@@ -100,3 +100,41 @@ def test_after_a_night_what_may_be_sent_of_everybody_is_what_can_be_worked_out(
     with lab.engine.begin() as conn:
         person_inputs.refresh_inputs(conn, [row[0] for row in after])
     assert lab.sql("select * from enrichment.person_inputs order by person_id") == after
+
+
+def test_a_provider_that_was_turned_off_needs_no_key(open_lab: Open) -> None:
+    off = {"apollo": {"enabled": False}}
+    lab = open_lab(
+        {**only({"work_email": ["prospeo", "apollo"]}), "providers": off},
+        environment={"ENRICH_APOLLO_API_KEY": ""},
+    )
+    lab.night(contacts(range(3)))
+    assert lab.outcomes("prospeo") == {"found": 3}
+    lab.assert_books()
+
+
+def test_two_persons_under_one_id_are_asked_for_one_after_the_other(open_lab: Open) -> None:
+    lab = open_lab(only({"work_email": ["lance"]}))
+    # Whose names contradict are not one person, whatever the CRM wrote into the column.
+    lab.night([contact(1), contact(2, lance_person_id=contact(1)["lance_person_id"]), contact(3)])
+    assert lab.sql("select persons from enrichment.calls") == [(2,)]
+    assert lab.sql("select distinct wait_reason from enrichment.enrichments") == [
+        (None,),
+        ("asked_already",),
+    ]
+    lab.drain()
+    assert lab.states("lance") == {"settled": 2}
+    lab.assert_exact()
+
+
+def test_what_a_provider_made_for_us_is_paid_though_its_clock_is_behind(open_lab: Open) -> None:
+    patience = {"lance": {"await_seconds": 0}}
+    lab = open_lab({**only({"work_email": ["lance"]}), "providers": patience})
+    lab.night(contacts(range(3)))
+    assert lab.states("lance") == {"accepted": 1}
+    lab.sql("update enrichment.calls set armed_at = armed_at + interval '3 minutes'")
+    lab.until("select now() > accepted_at + interval '1 second' from enrichment.calls")
+    lab.overdue("next_poll_at", "lance")
+    lab.drain()
+    assert lab.account("lance")["spent"] == 3_000_000
+    lab.assert_exact()

@@ -52,6 +52,32 @@ def test_a_known_miss_is_not_asked_again_at_a_later_stage_of_the_night(open_lab:
     lab.assert_exact()
 
 
+def test_a_match_that_was_missed_is_held_and_kept_when_a_mobile_brings_it(open_lab: Open) -> None:
+    before = open_lab(only({"work_email": ["prospeo"]}), {"prospeo.match": 0})
+    before.load(contacts(range(3)))
+    before.plan(before.day(1))
+    before.drain(before.day(1))
+    assert before.outcomes("prospeo") == {"not_found": 3}
+
+    lab = open_lab(only({"phone": ["prospeo"]}))
+    lab.plan()
+    lab.drain()
+    assert lab.charged()["prospeo"] == 3 * 10_000_000
+    assert lab.sql(
+        "select product, verdict, count(*), sum(hold_micro), sum(cost_micro) "
+        "from enrichment.charge_lines group by 1, 2 order by 1, 2"
+    ) == [
+        ("match", "found", 3, 3_000_000, 3_000_000),
+        ("match", "not_found", 3, 3_000_000, 0),
+        ("mobile", "found", 3, 27_000_000, 27_000_000),
+    ]
+    told = "select count(distinct person_id) from enrichment.observations where attribute = "
+    assert lab.one(f"{told} 'work_email'") == 3
+    assert lab.one(f"{told} 'linkedin_url'") == 3
+    assert lab.sql("select * from enrichment.provider_states where opened_at is not null") == []
+    lab.assert_exact()
+
+
 def test_contacts_of_one_person_are_bought_once(open_lab: Open) -> None:
     lab = open_lab()
     twins = [{**row, "contact_id": f"twin-{row['contact_id']}"} for row in contacts(range(20))]

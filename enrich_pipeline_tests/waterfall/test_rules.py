@@ -327,6 +327,35 @@ def test_what_would_be_paid_a_second_time_is_not_brought_again() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "is_brought"),
+    [
+        (memory(verdict=Verdict.FOUND, days=89), False),
+        (memory(verdict=Verdict.FOUND, days=91), True),
+        (memory(verdict=Verdict.NOT_FOUND), True),
+        (memory(verdict="other_person"), True),
+        (memory(verdict=Verdict.INVALID_INPUT), True),
+        (memory(verdict="answer_lost"), True),
+        (memory("released", Verdict.FAILED, failures=MAX_FAILURES), True),
+        # Its answer may still come, and would be paid beside the new one.
+        (memory("written_off", days=59), False),
+        (memory("written_off", days=61), True),
+    ],
+)
+def test_a_match_that_costs_once_is_brought_unless_its_answer_is_there_or_may_come(
+    line: Memory, is_brought: bool
+) -> None:
+    once = replace(MATCH, repeat_is_charged=False)
+    decision = decide([PHONE], situation(None, once, MOBILE, match=line))
+    assert bought(decision) == {"mobile": [Field.PHONE]} | ({"match": []} if is_brought else {})
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NOT_FOUND, "other_person", "answer_lost"])
+def test_a_match_that_costs_again_is_not_brought_after_a_miss(verdict: str) -> None:
+    decision = decide([PHONE], situation(match=memory(verdict=verdict)))
+    assert reasons(decision) == [("skip", Field.PHONE, "would_pay_match_twice")]
+
+
 def test_a_match_waits_while_a_field_that_will_bring_it_is_still_on_its_way() -> None:
     at = replace(situation(), on_their_way=frozenset({Field.PHONE}))
     assert reasons(decide([WORK], at)) == [("wait", Field.WORK_EMAIL, "sibling_pending")]

@@ -135,7 +135,7 @@ def test_a_refused_call_is_settled_beside_the_answered_ones(open_lab: Open) -> N
     with lab.context() as ctx:
         claimed = claims(lab, ctx, "prospeo")
         send(ctx, claimed[0])
-        lab.sandbox.faults({"provider": "prospeo", "kind": "status", "status": 500, "times": 1})
+        lab.sandbox.faults({"provider": "prospeo", "kind": "429", "times": 1})
         for each in claimed[1:]:
             send(ctx, each)
         ids = [each.call_id for each in claimed]

@@ -1,10 +1,12 @@
 """When a waterfall stops, when it goes on, when it waits, and whom it passes by."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from enrich_pipeline.domain.enrichment import Field
+from enrich_pipeline.domain.enrichment import Field, ValueStatus
+from enrich_pipeline.store.work import AnsweredValue
 from enrich_pipeline.waterfall.claim import is_accepted
 from enrich_pipeline.waterfall.engine import Partition
 
@@ -52,13 +54,18 @@ def test_a_verified_address_ends_the_search(open_lab: Open) -> None:
 )
 def test_the_status_decides_what_stops_a_search(lab: Lab, field: Field, stops: set[str]) -> None:
     with lab.context() as ctx:
-        statuses = ("verified", "catch_all", "unverified", "unknown", "invalid")
         accepted = {
-            s
-            for s in statuses
-            if is_accepted(ctx, field, [{"attribute": field.value, "status": s}])
+            s.value
+            for s in ValueStatus
+            if is_accepted(ctx, field, [AnsweredValue(field.value, s, lab.now)], lab.now)
         }
     assert accepted == stops
+
+
+def test_an_earlier_answer_that_is_stale_by_now_does_not_end_a_search(lab: Lab) -> None:
+    with lab.context() as ctx:
+        old = AnsweredValue("work_email", ValueStatus.VERIFIED, lab.now - timedelta(days=730))
+        assert not is_accepted(ctx, Field.WORK_EMAIL, [old], lab.now)
 
 
 def test_a_phone_of_unknown_standing_ends_the_search(open_lab: Open) -> None:
