@@ -6,7 +6,7 @@ import click
 
 from enrich_pipeline.cli import session, terminal, whom
 from enrich_pipeline.cli.lock import unknown
-from enrich_pipeline.store import decisions, locks, merge, persons
+from enrich_pipeline.store import decisions, locks, merge, person_inputs
 
 
 @click.command()
@@ -35,9 +35,13 @@ def command(contact: str | None, email: str | None, linkedin: str | None, reason
         locks.share(connection, locks.PERSONS)
         added = decisions.suppress(connection, identifiers, reason.strip())
         found = decisions.contacts_of(connection, identifiers)
-        persons.refresh_inputs(connection, sorted(set(found.values())))
+        carriers = sorted(set(found.values()))
+        person_inputs.refresh_inputs(connection, carriers)
+        # As it now stands, not as it was meant: whoever reads this relies on it.
+        blocked = person_inputs.blocked(connection, carriers)
+        contacts = sum(person in blocked for person in found.values())
         merge.remerge(connection, settings.policy, list(found), datetime.now(UTC))
     terminal.out().print(
         f"{added} of {len(identifiers)} are new on the list; it blocks "
-        f"{len(set(found.values())):,} persons with {len(found):,} contacts now."
+        f"{len(blocked):,} persons with {contacts:,} contacts now."
     )

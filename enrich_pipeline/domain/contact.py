@@ -126,6 +126,8 @@ def normalize_contact(
 
     def flag(column: str, *, unreadable: bool) -> bool:
         read = normalize.flag(cell[column])
+        if Problem(column, "unreadable_type") in problems:
+            return unreadable
         if isinstance(read, bool):
             return read
         problems.append(Problem(column, "unreadable_flag"))

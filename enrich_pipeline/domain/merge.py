@@ -16,7 +16,8 @@ The order, most important first:
 
 Empty and invalid values are no candidates. Title, company, domain and location are won as one unit
 from one reply, and a unit that would leave title or company empty never replaces one that has both.
-Only a unit that shows no other employer may lend the winner what it lacks. For a profile, `unknown`
+Only a unit that shows no other employer may lend the winner what it lacks; another spelling or
+legal form is no other employer, nor a second domain of the same one. For a profile, `unknown`
 ranks with `verified`: no provider states a status for a job, so the newest sighting is the truth.
 The CRM's LinkedIn address stays wherever there is one. A private e-mail address that was bought is
 a candidate only for contacts with consent.
@@ -26,7 +27,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
+from itertools import accumulate
 from typing import Final
+from unicodedata import category
 
 from enrich_pipeline.domain.enrichment import Attribute, Field, ValueStatus
 
@@ -143,7 +146,7 @@ def merge(own: Own, reports: Sequence[Report], waterfalls: Mapping[Field, Sequen
     winner = units[0] if units else None
     profile = _filled(units)
     former = _former_domains(units)
-    current = profile.get(Attribute.COMPANY_DOMAIN)
+    present = _present_domains(units, profile)
 
     values: dict[Attribute, Value] = {}
     for attribute, field, own_value, verified_at in (
@@ -161,7 +164,7 @@ def merge(own: Own, reports: Sequence[Report], waterfalls: Mapping[Field, Sequen
         if attribute is not Attribute.PERSONAL_EMAIL or own.personal_email_consent:
             order = waterfalls.get(field, ())
             candidates += [
-                (_key(r, _email_standing(r, former, current), order), _reported(r))
+                (_key(r, _email_standing(r, former, present), order), _reported(r))
                 for r in usable
                 if r.attribute is attribute
             ]
@@ -169,7 +172,7 @@ def merge(own: Own, reports: Sequence[Report], waterfalls: Mapping[Field, Sequen
             status = ValueStatus.UNVERIFIED if verified_at is None else ValueStatus.VERIFIED
             stays = field in own.locks or attribute is Attribute.LINKEDIN_URL
             standing = _standing(status)
-            if attribute is Attribute.WORK_EMAIL and _is_former(own_value, former, current):
+            if attribute is Attribute.WORK_EMAIL and _is_former(own_value, former, present):
                 standing = Standing.FORMER_EMPLOYER
             key = (not stays, standing, _age(verified_at), CRM_RANK, 0, 0)
             candidates.append((key, Value(own_value, status, CRM, verified_at, None)))
@@ -183,7 +186,7 @@ def merge(own: Own, reports: Sequence[Report], waterfalls: Mapping[Field, Sequen
         profile_status=winner.status if winner else None,
         profile_source=winner.source if winner else None,
         profile_observed_at=winner.observed_at if winner else None,
-        is_work_email_outdated=email is not None and _is_former(email.value, former, current),
+        is_work_email_outdated=email is not None and _is_former(email.value, former, present),
     )
 
 
@@ -192,15 +195,37 @@ def source_rank(provider: str, waterfall: Sequence[str]) -> int:
     return waterfall.index(provider) + 1 if provider in waterfall else OTHER_PROVIDER_RANK
 
 
-def shows_other_employer(
+def is_same_employer(
     name: str | None, domain: str | None, other_name: str | None, other_domain: str | None
-) -> bool:
-    """Tell whether two sightings name different companies; the unstated differs from nothing."""
-    if domain and other_domain:
-        if domain.lower() == other_domain.lower():
-            return False
-        return not (name and other_name and name.lower() == other_name.lower())
-    return bool(name and other_name and name.lower() != other_name.lower())
+) -> bool | None:
+    """Tell whether two sightings name one company; None where they state nothing to compare.
+
+    It is one where the domains are equal, or one name is how the other begins: another spelling or
+    legal form. "Delta" and "Delta Dental" pass for one as well: a job change that is seen late
+    costs less than a good address that is bought anew.
+    """
+    if domain and other_domain and domain.lower() == other_domain.lower():
+        return True
+    if name and other_name:
+        return _are_alike(name, other_name)
+    return False if domain and other_domain else None
+
+
+def _are_alike(name: str, other: str) -> bool:
+    if name.lower() == other.lower():
+        return True
+    words, others = _words(name), _words(other)
+    return _begins(words, others) or _begins(others, words)
+
+
+def _begins(long: Sequence[str], short: Sequence[str]) -> bool:
+    """Whether a name begins with all of another one, wherever the spaces between the words are."""
+    return "".join(short) in accumulate(long)
+
+
+def _words(name: str) -> list[str]:
+    # The categories of marks and symbols; hyphens and full stops part words as spaces do.
+    return "".join(" " if category(c)[0] in "PS" else c for c in name.lower()).split()
 
 
 def _standing(status: ValueStatus) -> Standing:
@@ -214,8 +239,8 @@ def _profile_standing(status: ValueStatus) -> Standing:
     return Standing.VERIFIED if is_seen else Standing.UNSURE
 
 
-def _email_standing(report: Report, former: frozenset[str], current: str | None) -> Standing:
-    if report.attribute is Attribute.WORK_EMAIL and _is_former(report.value, former, current):
+def _email_standing(report: Report, former: frozenset[str], present: frozenset[str]) -> Standing:
+    if report.attribute is Attribute.WORK_EMAIL and _is_former(report.value, former, present):
         return Standing.FORMER_EMPLOYER
     return _standing(report.status)
 
@@ -296,8 +321,8 @@ def _units(own: Own, reports: Sequence[Report], order: Sequence[str]) -> list[Un
     )
 
 
-def _is_elsewhere(unit: Unit, winner: Unit) -> bool:
-    return shows_other_employer(
+def _at_employer_of(winner: Unit, unit: Unit) -> bool | None:
+    return is_same_employer(
         unit.values.get(Attribute.COMPANY_NAME),
         unit.values.get(Attribute.COMPANY_DOMAIN),
         winner.values.get(Attribute.COMPANY_NAME),
@@ -309,7 +334,7 @@ def _filled(units: Sequence[Unit]) -> dict[Attribute, str]:
     """The winner's values, and what it lacks from the best unit that shows no other employer."""
     profile: dict[Attribute, str] = {}
     for unit in units:
-        if not _is_elsewhere(unit, units[0]):
+        if _at_employer_of(units[0], unit) is not False:
             profile = {**unit.values, **profile}
     return profile
 
@@ -323,14 +348,24 @@ def _former_domains(units: Sequence[Unit]) -> frozenset[str]:
         unit.values[Attribute.COMPANY_DOMAIN].lower()
         for unit in units
         if Attribute.COMPANY_DOMAIN in unit.values
-        and _is_elsewhere(unit, units[0])
+        and _at_employer_of(units[0], unit) is False
         and (unit.observed_at is None or unit.observed_at < seen_at)
     )
 
 
-def _is_former(email: str, former: frozenset[str], current: str | None) -> bool:
+def _present_domains(units: Sequence[Unit], profile: Mapping[Attribute, str]) -> frozenset[str]:
+    """All domains of the employer: of the profile, and of each unit that names that employer."""
+    named = [u.values for u in units if _at_employer_of(units[0], u)]
+    return frozenset(
+        values[Attribute.COMPANY_DOMAIN].lower()
+        for values in (profile, *named)
+        if Attribute.COMPANY_DOMAIN in values
+    )
+
+
+def _is_former(email: str, former: frozenset[str], present: frozenset[str]) -> bool:
     host = email.lower().partition("@")[2]
-    if current is not None and _is_within(host, current.lower()):
+    if any(_is_within(host, domain) for domain in present):
         return False
     return any(_is_within(host, domain) for domain in former)
 

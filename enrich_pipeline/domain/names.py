@@ -110,15 +110,31 @@ def fold(text: str) -> str:
 
 @lru_cache(maxsize=32_768)
 def _fold(name: NameParts) -> _Folded:
-    given = _words(name.first)
+    given, full = _words(name.first), _words(name.full)
     family, generation = _without_generation(_words(name.last))
-    if given or family:
-        words = given + family
-        if (not given or not family) and name.full is not None:
-            words, generation = _without_generation(_words(name.full))
-    else:
-        words, generation = _without_generation(_words(name.full))
+    words = given + family
+    if full and not (given and family):
+        words, generation = _without_generation(full)
+    if generation is None:
+        generation = _generation_within(given, family, full)
     return _Folded(given, family, words, generation)
+
+
+def _generation_within(
+    given: tuple[_Word, ...], family: tuple[_Word, ...], full: tuple[_Word, ...]
+) -> int | None:
+    """The one generation that a name states off its end: `Smith, John III` is `John III Smith`.
+
+    What stands first is a given name (`Junior Silva`) or a title (`Sr García`), and a family may be
+    called Senior.
+    """
+    names = {word.plain for word in (*given[:1], *family)}
+    found = {
+        _GENERATIONS[word.plain]
+        for word in (*given[1:], *full[1:])
+        if word.plain in _GENERATIONS and word.plain not in names
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _words(part: str | None) -> tuple[_Word, ...]:

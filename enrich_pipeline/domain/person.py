@@ -14,7 +14,12 @@ from typing import Final, NamedTuple
 
 from enrich_pipeline.domain.contact import Contact
 from enrich_pipeline.domain.names import fold, name_key, names_agree, names_contradict
-from enrich_pipeline.domain.normalize import NameParts, is_role_mailbox, mailbox
+from enrich_pipeline.domain.normalize import (
+    NameParts,
+    is_role_mailbox,
+    linkedin_slug_kind,
+    mailbox,
+)
 from enrich_pipeline.domain.normalize.text import word_set
 
 
@@ -55,7 +60,7 @@ _MAX_PAIRED: Final = 30
 # Domains that forms are filled with where no address is to be given.
 _PLACEHOLDER_DOMAINS: Final = word_set("""
     none.com na.com null.com test.com noemail.com nomail.com domain.com company.com unknown.com
-    noreply.com invalid.com fake.com
+    noreply.com invalid.com fake.com example.com example.org example.net
 """)
 
 
@@ -209,13 +214,22 @@ def contradict(one: ContactKeys, other: ContactKeys) -> bool:
         return True
     if any(_differ(one, other, kind) for kind in _PROVIDER_KINDS):
         return True
-    return _differ(one, other, IdentifierKind.LINKEDIN) and not names_agree(one.name, other.name)
+    return _have_two_profiles(one, other) and not names_agree(one.name, other.name)
 
 
 def _differ(one: ContactKeys, other: ContactKeys, kind: IdentifierKind) -> bool:
-    ones = {i.value for i in one.identifiers if i.kind is kind}
-    others = {i.value for i in other.identifiers if i.kind is kind}
+    ones, others = _values(one, kind), _values(other, kind)
     return bool(ones) and bool(others) and ones.isdisjoint(others)
+
+
+def _have_two_profiles(one: ContactKeys, other: ContactKeys) -> bool:
+    ones, others = (_values(contact, IdentifierKind.LINKEDIN) for contact in (one, other))
+    kinds = {linkedin_slug_kind(slug) for slug in ones}
+    return ones.isdisjoint(others) and any(linkedin_slug_kind(slug) in kinds for slug in others)
+
+
+def _values(contact: ContactKeys, kind: IdentifierKind) -> set[str]:
+    return {i.value for i in contact.identifiers if i.kind is kind}
 
 
 def _any_names_contradict(holders: Sequence[ContactKeys]) -> bool:

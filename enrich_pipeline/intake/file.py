@@ -34,6 +34,8 @@ _OTHER_FORMATS: Final = (
 )
 _PARQUET: Final = b"PAR1"
 _PARQUET_ROWS: Final = 2_000
+# What Arrow raises for a value that Python has no form for: text that is not UTF-8, the year 60000.
+_NO_VALUE: Final = (ValueError, ArithmeticError, LookupError, pyarrow.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class ContactFile:
         except (pyarrow.ArrowException, OSError):
             raise self._broken_parquet() from None
 
-    def _parquet_batches(self) -> Iterator[list[dict[str, object]]]:
+    def _parquet_batches(self) -> Iterator["pyarrow.RecordBatch"]:
         batches = self._parquet().iter_batches(batch_size=_PARQUET_ROWS)
         while True:
             try:
@@ -184,22 +186,55 @@ class ContactFile:
                 raise self._broken_parquet() from None
             if batch is None:
                 return
-            yield batch.to_pylist()
+            yield batch
 
     def _broken_parquet(self) -> ConfigurationError:
         return ConfigurationError(f"{self.path.name} is not a complete Parquet file")
 
     def _parquet_rows(self) -> Iterator[Row | Reject]:
         line = 0
-        for rows in self._parquet_batches():
-            for cells in rows:
+        for batch in self._parquet_batches():
+            for cells, unreadable in _cells(batch):
                 line += 1
                 longest = max((len(v) for v in cells.values() if isinstance(v, str)), default=0)
-                if longest > MAX_CELL:
+                # What is in a column that nobody reads costs nobody a row.
+                if longest > MAX_CELL or not unreadable.isdisjoint(COLUMNS):
+                    reason = "cell_too_long" if longest > MAX_CELL else "unreadable_row"
                     contact_id = str(cells.get("contact_id") or "")[:200]
-                    yield Reject(line, contact_id, "cell_too_long", as_json(cells))
+                    yield Reject(line, contact_id, reason, as_json(cells))
                 else:
                     yield Row(line, cells)
+
+
+def _cells(batch: "pyarrow.RecordBatch") -> Iterator[tuple[dict[str, object], set[str]]]:
+    """The rows of a batch, each with the columns of which only a text for people could be read."""
+    try:
+        rows = batch.to_pylist()
+    except _NO_VALUE:
+        for place in range(batch.num_rows):
+            cells: dict[str, object] = {}
+            unreadable: set[str] = set()
+            for name in batch.schema.names:
+                cell = batch.column(name)[place]
+                try:
+                    cells[name] = cell.as_py()
+                except _NO_VALUE:
+                    cells[name] = _for_people(cell)
+                    unreadable.add(name)
+            yield cells, unreadable
+        return
+    for row in rows:
+        yield row, set()
+
+
+def _for_people(cell: "pyarrow.Scalar") -> str:
+    if pyarrow.types.is_temporal(cell.type):
+        return f"{cell.value} {cell.type}"  # the number behind it: Arrow too miswrites such years
+    try:
+        raw: bytes = cell.cast(pyarrow.binary()).as_py()
+    except _NO_VALUE:
+        return f"unreadable {cell.type}"
+    return raw.decode(errors="backslashreplace")
 
 
 class _Lines:

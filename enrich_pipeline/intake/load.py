@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from enrich_pipeline.domain.contact import BadRow, normalize_contact
+from enrich_pipeline.domain.normalize.text import clean
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.intake.file import ContactFile
 from enrich_pipeline.intake.rejects import Reject, RejectsFile, as_json
@@ -160,4 +161,5 @@ def _staged(
 
 
 def _is_empty(cell: object) -> bool:
-    return cell is None or (isinstance(cell, str) and not cell.strip())
+    """Whether a cell says nothing, as `normalize_contact` reads it: not a number is nothing too."""
+    return cell is None or cell != cell or (isinstance(cell, str) and not clean(cell))

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Final, Self, TextIO
 
@@ -70,20 +71,26 @@ class RejectsFile:
 
 
 def as_json(raw: object) -> str:
-    """Return a raw row as JSON text that PostgreSQL takes too: it knows no NUL character."""
-    written = json.dumps(raw, ensure_ascii=False, default=str)
-    if "\\u0000" not in written:
-        return written
-    return json.dumps(_without_nul(raw), ensure_ascii=False, default=str)
+    """Return a raw row as JSON text that PostgreSQL takes too: it knows no NUL, NaN or Infinity."""
+    try:
+        written = json.dumps(raw, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        pass
+    else:
+        if "\\u0000" not in written:
+            return written
+    return json.dumps(_storable(raw), ensure_ascii=False, default=str)
 
 
-def _without_nul(raw: object) -> object:
+def _storable(raw: object) -> object:
     if isinstance(raw, str):
         return raw.replace("\x00", "\ufffd")
+    if isinstance(raw, float) and not isfinite(raw):
+        return str(raw)
     if isinstance(raw, Mapping):
-        return {_without_nul(key): _without_nul(value) for key, value in raw.items()}
-    if isinstance(raw, list):
-        return [_without_nul(value) for value in raw]
+        return {_storable(key): _storable(value) for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [_storable(value) for value in raw]
     return raw
 
 

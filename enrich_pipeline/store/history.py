@@ -71,26 +71,44 @@ _PREPARE: Final = tuple(
     )
 )
 
-IS_JOB_CHANGE: Final = """
+_SAME_EMPLOYER: Final = """
+    case
+        when lower({domain}) = lower({other_domain}) then true
+        when lower({name}) = lower({other_name}) then true
+        -- One name is how the other begins, with or without the spaces between its words.
+        when exists (
+            select
+            from (values (
+                regexp_split_to_array(lower({name}), '[[:punct:][:space:]]+'),
+                regexp_split_to_array(lower({other_name}), '[[:punct:][:space:]]+')
+            )) as w (one, other)
+            cross join lateral (values (w.one, w.other), (w.other, w.one)) as n (long, short)
+            cross join generate_series(1, cardinality(n.long)) as k
+            where array_to_string(n.long[1:k], '') = nullif(array_to_string(n.short, ''), '')
+        ) then true
+        when {domain} is not null and {other_domain} is not null then false
+        when {name} is not null and {other_name} is not null then false
+    end
+"""
+
+
+def same_employer(one: str, other: str) -> str:
+    """Return the condition that two sightings name one company; null where neither can be said.
+
+    Each is its company's name and domain, with `{}` in place of what is to be read of it. `merge`
+    in `domain/merge.py` compares employers alike: an address that the merge takes for a former
+    employer's would otherwise be bought anew although nobody changed jobs.
+    """
+    columns = {"name": one.format("name"), "domain": one.format("domain")}
+    others = {"other_name": other.format("name"), "other_domain": other.format("domain")}
+    return _SAME_EMPLOYER.format(**columns, **others)
+
+
+IS_JOB_CHANGE: Final = f"""
     d.contact_id is not null
     and m.profile_observed_at is not null
     and coalesce(m.profile_observed_at > d.profile_observed_at, true)
-    and case
-        when m.company_domain is not null and d.company_domain is not null
-            then lower(m.company_domain) <> lower(d.company_domain)
-        else m.company_name is not null and d.company_name is not null
-    end
-    and not coalesce((
-        -- One name is how the other begins, with or without the spaces between its words.
-        select exists (
-            select from (values (new.words, old.words), (old.words, new.words)) as n (long, short)
-            cross join generate_series(1, cardinality(n.long)) as k
-            where array_to_string(n.long[1:k], '') = array_to_string(n.short, ''))
-        from (select regexp_split_to_array(lower(m.company_name), '[[:punct:][:space:]]+'))
-                 as new (words),
-             (select regexp_split_to_array(lower(d.company_name), '[[:punct:][:space:]]+'))
-                 as old (words)
-    ), false)
+    and ({same_employer("m.company_{}", "d.company_{}")}) is false
 """
 
 _FIELD: Final = (

@@ -104,14 +104,7 @@ with parts as (
 ), placed as materialized (
     select
         *,
-        case
-            when company_domain is not null and best_domain is not null
-                then lower(company_domain) <> lower(best_domain)
-                     and coalesce(lower(company_name) <> lower(best_name), true)
-            when company_name is not null and best_name is not null
-                then lower(company_name) <> lower(best_name)
-            else false
-        end as is_elsewhere,
+        <same employer> as is_same,
         best_observed_at is not null and (observed_at is null or observed_at < best_observed_at)
             as is_before
     from ranked
@@ -128,23 +121,27 @@ with parts as (
         max(array[job_title_id, company_name_id, company_domain_id, location_id])
             filter (where place = 1) as own_ids,
         (array_agg(job_title order by place)
-            filter (where job_title is not null and not is_elsewhere))[1] as job_title,
+            filter (where job_title is not null and is_same is not false))[1] as job_title,
         (array_agg(job_title_id order by place)
-            filter (where job_title is not null and not is_elsewhere))[1] as job_title_id,
+            filter (where job_title is not null and is_same is not false))[1] as job_title_id,
         (array_agg(company_name order by place)
-            filter (where company_name is not null and not is_elsewhere))[1] as company_name,
+            filter (where company_name is not null and is_same is not false))[1] as company_name,
         (array_agg(company_name_id order by place)
-            filter (where company_name is not null and not is_elsewhere))[1] as company_name_id,
+            filter (where company_name is not null and is_same is not false))[1] as company_name_id,
         (array_agg(company_domain order by place)
-            filter (where company_domain is not null and not is_elsewhere))[1] as company_domain,
+            filter (where company_domain is not null and is_same is not false))[1]
+            as company_domain,
         (array_agg(company_domain_id order by place)
-            filter (where company_domain is not null and not is_elsewhere))[1] as company_domain_id,
+            filter (where company_domain is not null and is_same is not false))[1]
+            as company_domain_id,
         (array_agg(location order by place)
-            filter (where location is not null and not is_elsewhere))[1] as location,
+            filter (where location is not null and is_same is not false))[1] as location,
         (array_agg(location_id order by place)
-            filter (where location is not null and not is_elsewhere))[1] as location_id,
+            filter (where location is not null and is_same is not false))[1] as location_id,
         array_agg(distinct lower(company_domain)) filter (
-            where company_domain is not null and is_elsewhere and is_before) as former_domains
+            where company_domain is not null and is_same) as present_domains,
+        array_agg(distinct lower(company_domain)) filter (
+            where company_domain is not null and not is_same and is_before) as former_domains
     from placed
     group by contact_id
 ),
@@ -188,9 +185,9 @@ offered as (
     cross join lateral (select '.' || lower(split_part(o.value, '@', 2)) as value) as host
     cross join lateral (select
         o.attribute = 'work_email'
-        and coalesce(
-            right(host.value, length(pr.company_domain) + 1) <> '.' || lower(pr.company_domain),
-            true)
+        and not exists (
+            select from unnest(pr.present_domains || lower(pr.company_domain)) as d (domain)
+            where right(host.value, length(d.domain) + 1) = '.' || d.domain)
         and exists (
             select from unnest(pr.former_domains) as d (domain)
             where right(host.value, length(d.domain) + 1) = '.' || d.domain
@@ -238,7 +235,7 @@ losses as (
                 else pr.location
             end then 'same_value'
             when pr.is_locked then 'locked'
-            when u.is_elsewhere and u.is_before then 'former_employer'
+            when not u.is_same and u.is_before then 'former_employer'
             when u.fullness < pr.fullness then 'incomplete'
             when u.standing > pr.standing then 'less_verified'
             when u.observed_at < pr.observed_at then 'older'
@@ -413,6 +410,7 @@ left join analytics.dim_contacts as d on d.contact_id = v.contact_id
 <kinds>
 where k.kind is not null
 """.replace("<job change>", history.IS_JOB_CHANGE)
+    .replace("<same employer>", history.same_employer("company_{}", "best_{}"))
     .replace("<fields>", history.FIELDS)
     .replace("<kinds>", history.KINDS)
 )

@@ -28,7 +28,9 @@ WEIGHT: Final = "weight"
 
 # Part of every row's hash: a higher number makes the next sync read every row anew, as it must when
 # normalization understands values differently.
-_READING: Final = 1
+_READING: Final = 2
+
+_IN_FUTURE: Final = "timestamp_in_future"
 
 _MIRROR_COLUMNS: Final = (
     *(name if name != "linkedin_url" else "linkedin_slug" for name in COLUMNS),
@@ -76,6 +78,28 @@ class Source:
         return sql.SQL("md5({} || cast(row({}) as text))").format(
             sql.Literal(f"{_READING}:"), columns
         )
+
+    @property
+    def ripe(self) -> sql.Composable:
+        """Whether a moment of the row may have come that lay in the future when it was read.
+
+        By its ISO date, and a day early: the moment may be text with any zone. Dates that are years
+        ahead have nothing read again and again.
+        """
+        moments = [
+            sql.SQL(
+                "c.problems @> {problem} and left(btrim(to_jsonb(r.{theirs}) #>> '{{}}'), 10)"
+                " <= to_char(now() + interval '1 day', 'YYYY-MM-DD')"
+            ).format(
+                problem=sql.Literal(f'[{{"column": "{ours}", "code": "{_IN_FUTURE}"}}]'),
+                theirs=sql.Identifier(theirs),
+            )
+            for ours, theirs in self.columns
+            if ours.endswith("_at")
+        ]
+        if not moments:
+            return sql.SQL("false")
+        return sql.SQL("c.problems <> '[]' and ({})").format(sql.SQL(" or ").join(moments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +200,7 @@ def begin_mirror(conn: Connection) -> None:
 
 
 def changed_rows(conn: Connection, source: Source) -> Iterator[list[dict[str, Any]]]:
-    """Yield the source's rows that differ from what was read before, in chunks.
+    """Yield the source's rows that changed since they were read, or whose time has come, in chunks.
 
     Keys are our column names, `source_key` and `source_hash`. Other statements may run between
     chunks.
@@ -188,8 +212,10 @@ def changed_rows(conn: Connection, source: Source) -> Iterator[list[dict[str, An
     query = sql.SQL(
         "select {fetched}, {key} as source_key, {hash} as source_hash from {relation} as r"
         " left join enrichment.contacts as c on c.source_key = {key}"
-        " where c.source_hash is distinct from {hash} or c.removed_at is not null"
-    ).format(fetched=fetched, key=source.key, hash=source.hash, relation=source.rows)
+        " where c.source_hash is distinct from {hash} or c.removed_at is not null or ({ripe})"
+    ).format(
+        fetched=fetched, key=source.key, hash=source.hash, ripe=source.ripe, relation=source.rows
+    )
     with driver(conn).cursor(name="changed_rows", row_factory=dict_row) as cursor:
         cursor.execute(query)
         while rows := cursor.fetchmany(_FETCH):
@@ -276,7 +302,32 @@ def apply_mirror(conn: Connection, source: Source, now: datetime) -> MirrorResul
     )
 
 
+# Carriers who lost a wrong one among them may now be one human. One carrier per identifier stands
+# for all that are left: with it, resolution looks at everybody who shares it. More names than one
+# human goes by stay contested whoever left, as at a shared mailbox: nobody of them is looked at.
+_LOST_IDENTIFIERS: Final = text("""
+    with lost as (
+        select distinct i.kind, i.value
+        from sync_stage as s join enrichment.contact_identifiers as i using (contact_id)
+        where not exists (
+            select from sync_identifiers as n join sync_stage using (contact_id)
+            where (n.kind, n.value) = (i.kind, i.value))
+    )
+    insert into sync_changed
+    select min(c.contact_id)
+    from lost
+    join enrichment.contact_identifiers as i using (kind, value)
+    join enrichment.contacts as c using (contact_id)
+    where not exists (select from sync_changed as known where known.contact_id = c.contact_id)
+    group by lost.kind, lost.value
+    having count(distinct (c.first_name, c.last_name, c.full_name)) <= :names
+    on conflict do nothing
+""")
+_NAMES_OF_ONE_HUMAN: Final = 30
+
+
 def _replace_details(conn: Connection, now: datetime, *, has_locks: bool) -> None:
+    conn.execute(_LOST_IDENTIFIERS, {"names": _NAMES_OF_ONE_HUMAN})
     conn.execute(
         text("""
             delete from enrichment.contact_identifiers as i using sync_stage as s

@@ -4,11 +4,12 @@ Kept as one row per person, so that a claim reads no more than that. Who is who 
 `store/persons.py`; which of it a provider gets is the provider's own declaration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import Connection
 
+from enrich_pipeline.store.history import same_employer
 from enrich_pipeline.store.statement import text
 
 KNOWN_BY: Final = """
@@ -25,8 +26,9 @@ def refresh_inputs(conn: Connection, person_ids: Sequence[int]) -> None:
     Of a person's contacts the most recently updated comes first; both names are one contact's. A
     role mailbox is nobody's address. Without a contact's address or profile the best that was
     observed serves. The company is the contacts', unless a newer observation names another one.
-    Suppressed, or with a contact that must not be enriched, a person is blocked. A person who was
-    merged away stands for the survivor.
+    Suppressed, or with a contact that must not be enriched, a person is blocked: by whatever a
+    contact has or a provider has ever said of the person, not only by the best of it. A person who
+    was merged away stands for the survivor.
     """
     if not person_ids:
         return
@@ -34,6 +36,18 @@ def refresh_inputs(conn: Connection, person_ids: Sequence[int]) -> None:
     # work on these rows it waited for, have committed. A consent withdrawn would be lost otherwise.
     conn.execute(text(_LOCK), {"ids": list(person_ids)})
     conn.execute(text(_REFRESH_INPUTS), {"ids": list(person_ids)})
+
+
+def blocked(conn: Connection, person_ids: Collection[int]) -> frozenset[int]:
+    """Those of the persons of whom nothing may be sent."""
+    rows = conn.execute(
+        text("""
+            select person_id from enrichment.person_inputs
+            where person_id = any(cast(:ids as bigint[])) and is_blocked
+        """),
+        {"ids": sorted(person_ids)},
+    )
+    return frozenset(rows.scalars())
 
 
 _LOCK: Final = """
@@ -44,7 +58,7 @@ _LOCK: Final = """
     order by i.person_id for no key update
 """
 
-_REFRESH_INPUTS: Final = """
+_REFRESH_INPUTS: Final = f"""
     with wanted as (
         select distinct coalesce(p.merged_into, p.person_id) as person_id
         from enrichment.persons as p
@@ -115,6 +129,7 @@ _REFRESH_INPUTS: Final = """
     ), company as (
         select person_id, o.person_id is not null and (e.person_id is null
                    or o.known_at > coalesce(e.known_at, '-infinity')) as is_observed,
+               coalesce({same_employer("o.company_{}", "e.company_{}")}, false) as is_same,
                e.company_name, e.company_domain, e.company_linkedin_url,
                o.company_name as observed_name, o.company_domain as observed_domain
         from employed as e full join observed_company as o using (person_id)
@@ -126,18 +141,26 @@ _REFRESH_INPUTS: Final = """
         from members as m join enrichment.provider_identities as i on i.person_id = m.member_id
         group by m.person_id
     ), suppressed as (
+        -- Whatever became of what a provider said, be it invalid or older than another value: only
+        -- of somebody else it tells nothing. Each value once, since hashing is what takes time.
         select distinct k.person_id
         from (
             select person_id, 'contact' as kind, contact_id as value from every_contact
-            union all select person_id, 'email', email from every_contact
-            union all select person_id, 'email', personal_email from every_contact
-            union all select person_id, 'linkedin', linkedin_slug from every_contact
-            union all select person_id, i.kind, i.value
+            union select person_id, 'email', email from every_contact
+            union select person_id, 'email', personal_email from every_contact
+            union select person_id, 'linkedin', linkedin_slug from every_contact
+            union select person_id, i.kind, i.value
             from every_contact join enrichment.contact_identifiers as i using (contact_id)
-            union all select m.person_id, i.provider, i.external_id
+            union select m.person_id, i.provider, i.external_id
             from members as m join enrichment.provider_identities as i on i.person_id = m.member_id
-            union all select person_id, 'email', value from observed_email
-            union all select person_id, 'linkedin', slug from observed_linkedin
+            union select m.person_id,
+                case o.attribute when 'linkedin_url' then 'linkedin' else 'email' end,
+                case o.attribute when 'linkedin_url'
+                    then regexp_replace(o.value, '^https://www\\.linkedin\\.com/in/', '')
+                    else o.value end
+            from members as m join enrichment.observations as o on o.person_id = m.member_id
+            where o.attribute in ('work_email', 'personal_email', 'linkedin_url')
+              and o.rejected_reason is distinct from 'other_person'
         ) as k
         join enrichment.suppressions as s on s.hash = enrichment.identity_hash(k.kind, k.value)
         where exists (select from enrichment.suppressions)
@@ -147,11 +170,15 @@ _REFRESH_INPUTS: Final = """
         select person_id, n.first_name, n.last_name, n.full_name,
             coalesce(k.email, oe.value) as email,
             coalesce(k.linkedin, ol.slug) as linkedin,
-            case when c.is_observed then c.observed_name else c.company_name end as company_name,
-            case when c.is_observed then c.observed_domain else c.company_domain
-                end as company_domain,
-            case when c.is_observed and c.observed_domain is distinct from c.company_domain
-                then null else c.company_linkedin_url end as company_linkedin,
+            -- Of the same company a newer observation tells what it tells; the rest stays known.
+            case when c.is_observed
+                then coalesce(c.observed_name, case when c.is_same then c.company_name end)
+                else c.company_name end as company_name,
+            case when c.is_observed
+                then coalesce(c.observed_domain, case when c.is_same then c.company_domain end)
+                else c.company_domain end as company_domain,
+            case when c.is_observed and not c.is_same then null
+                else c.company_linkedin_url end as company_linkedin,
             k.country,
             coalesce(k.lance_id, i.lance_id) as lance_id,
             coalesce(k.prospeo_id, i.prospeo_id) as prospeo_id,
@@ -203,4 +230,4 @@ _REFRESH_INPUTS: Final = """
            excluded.company_linkedin, excluded.country, excluded.lance_id, excluded.prospeo_id,
            excluded.apollo_id, excluded.personal_email_consent, excluded.blocked_reason,
            excluded.identity)
-"""
+"""  # noqa: S608  (a fragment of our own)

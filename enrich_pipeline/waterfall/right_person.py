@@ -7,6 +7,7 @@ for, kept for a person to judge, and never merged.
 from functools import lru_cache
 
 from enrich_pipeline.domain.names import names_contradict
+from enrich_pipeline.domain.normalize import linkedin_slug_kind
 from enrich_pipeline.domain.normalize.person_names import NameParts, person_name
 from enrich_pipeline.providers.protocol import Datapoint, PersonInputs, Subject
 
@@ -17,7 +18,7 @@ def contradiction(sent: PersonInputs, subject: Subject, provider: str) -> str | 
     if own_id and subject.provider_id and own_id != subject.provider_id:
         return "provider_id"
     linkedin = sent.get(Datapoint.LINKEDIN)
-    if linkedin and subject.linkedin and linkedin != subject.linkedin:
+    if linkedin and subject.linkedin and _are_two_profiles(linkedin, subject.linkedin):
         return "linkedin"
     found = _name_found(subject.first_name, subject.last_name, subject.full_name)
     if names_contradict(_name_sent(sent), found):
@@ -31,6 +32,10 @@ ID_OF = {
     "apollo": Datapoint.APOLLO_ID,
 }
 """Under which datapoint a provider's own id of a person is known, where it has one."""
+
+
+def _are_two_profiles(sent: str, found: str) -> bool:
+    return sent != found and linkedin_slug_kind(sent) == linkedin_slug_kind(found)
 
 
 def _name_sent(sent: PersonInputs) -> NameParts:

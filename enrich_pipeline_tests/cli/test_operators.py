@@ -15,6 +15,8 @@ from ..support.lab import contact
 
 Run = Callable[..., int]
 
+BLOCKED = "select blocked_reason from enrichment.person_inputs where is_blocked"
+
 
 @pytest.fixture
 def run(
@@ -48,8 +50,18 @@ def rows_of(engine: Engine, statement: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(text(statement))]
 
 
-def observe(engine: Engine, phone: str) -> None:
-    """A phone that a provider verified for the human of a1 and a2."""
+def load(**cells: str) -> None:
+    """What the CRM has of the human of a1 and a2 now."""
+    with Path("again.csv").open("w", newline="") as file:
+        rows = [contact(1, contact_id=contact_id, **cells) for contact_id in ("a1", "a2")]
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert main.run(("load-contacts", "again.csv")) == 0
+
+
+def observe(engine: Engine, value: str, attribute: str = "phone") -> None:
+    """What a provider verified for the human of a1 and a2."""
     with engine.begin() as connection:
         connection.execute(
             text("""
@@ -70,10 +82,10 @@ def observe(engine: Engine, phone: str) -> None:
                 )
                 insert into enrichment.observations (person_id, attribute, value, status, provider,
                     call_id, line_id, observed_at)
-                select person_id, 'phone', :phone, 'verified', provider, call_id, line_id, now()
+                select person_id, :attribute, :value, 'verified', provider, call_id, line_id, now()
                 from line
             """),
-            {"phone": phone},
+            {"attribute": attribute, "value": value},
         )
 
 
@@ -165,18 +177,50 @@ def test_whoever_is_suppressed_is_blocked_at_once_under_every_contact(
 
 
 def test_whoever_was_mistaken_for_somebody_suppressed_is_not_blocked(
-    run: Run, engine: Engine
+    run: Run, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    observe(engine, "+4930000000")
+    observe(engine, "somebody@elsewhere.com", "work_email")
     with engine.begin() as connection:
         connection.execute(
-            text("""
-                update enrichment.observations set attribute = 'work_email',
-                    value = 'somebody@elsewhere.com', rejected_reason = 'other_person'
-            """)
+            text("update enrichment.observations set rejected_reason = 'other_person'")
         )
+    capsys.readouterr()
     assert run("suppress", "--email", "somebody@elsewhere.com") == 0
-    assert rows_of(engine, "select * from enrichment.person_inputs where is_blocked") == []
+    assert "it blocks 0 persons with 0 contacts now" in capsys.readouterr().out
+    load(job_title="CTO")
+    assert rows_of(engine, BLOCKED) == []
+
+
+def test_whoever_is_suppressed_by_a_private_address_that_was_bought_is_blocked(
+    run: Run, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observe(engine, "jane@private.org", "personal_email")
+    load(personal_email_consent="true")
+    shown = "select contact_id from analytics.dim_contacts where {} order by 1"
+    has_it = shown.format("personal_email = 'jane@private.org'")
+    assert rows_of(engine, has_it) == [("a1",), ("a2",)]
+    capsys.readouterr()
+    assert run("suppress", "--email", "Jane@private.org") == 0
+    assert "it blocks 1 persons with 2 contacts now" in capsys.readouterr().out
+    assert rows_of(engine, BLOCKED) == [("suppressed",)]
+    assert rows_of(engine, shown.format("is_suppressed")) == [("a1",), ("a2",)]
+
+
+def test_whoever_is_suppressed_by_a_bought_address_stays_blocked_when_a_better_one_comes(
+    run: Run, engine: Engine
+) -> None:
+    observe(engine, "jane@bought.com", "work_email")
+    load(job_title="CTO")
+    became = "select is_winner, rejected_reason from enrichment.observations"
+    assert rows_of(engine, became) == [(True, None)]
+    assert run("suppress", "--email", "jane@bought.com") == 0
+    with engine.begin() as connection:
+        connection.execute(text("update enrichment.observations set observed_at = '2020-01-01'"))
+    better = {"email": "new@copperfox1.com", "email_verified_at": "2026-01-05T00:00:00Z"}
+    load(**better)
+    assert rows_of(engine, became) == [(False, "older")]
+    load(**better, job_title="CEO")
+    assert rows_of(engine, BLOCKED) == [("suppressed",)]
 
 
 def test_somebody_may_be_suppressed_who_is_not_known_yet(run: Run, engine: Engine) -> None:

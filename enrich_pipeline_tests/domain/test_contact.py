@@ -67,6 +67,18 @@ def test_unreadable_flags_fail_closed_with_a_problem() -> None:
     )
 
 
+def test_flags_of_an_unreadable_type_fail_closed() -> None:
+    contact, problems = normalize_contact(
+        {"contact_id": "1", "personal_email_consent": [True], "do_not_enrich": b"yes"}, NOW
+    )
+    assert not contact.personal_email_consent
+    assert contact.do_not_enrich
+    assert set(problems) == {
+        Problem("personal_email_consent", "unreadable_type"),
+        Problem("do_not_enrich", "unreadable_type"),
+    }
+
+
 def test_verification_date_without_a_value_is_ignored_with_a_problem() -> None:
     contact, problems = normalize_contact(
         {"contact_id": "1", "email": "ada@", "email_verified_at": "2026-01-02T00:00:00Z"}, NOW

@@ -15,8 +15,8 @@ from enrich_pipeline.domain.merge import (
     Merged,
     Own,
     Report,
+    is_same_employer,
     merge,
-    shows_other_employer,
 )
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -216,27 +216,79 @@ def test_an_employer_seen_later_than_the_winner_is_no_former_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "differs"),
+    ("one", "other", "is_same"),
     [
-        (("Acme", "acme.com"), ("Acme Corp", "acme.com"), False),
-        (("Acme", "acme.com"), ("ACME", "acme.io"), False),
-        (("Acme", "acme.com"), ("Globex", "globex.com"), True),
-        ((None, "acme.com"), ("Globex", "globex.com"), True),
-        ((None, "acme.com"), ("Globex", None), False),
-        (("Acme", None), ("Globex", "globex.com"), True),
-        ((None, None), ("Globex", "globex.com"), False),
+        (("Acme", "acme.com"), ("Globex", "acme.com"), True),
+        (("Acme", "acme.com"), ("ACME", "acme.io"), True),
+        (("Acme Ltd", "acme.co.uk"), ("Acme", "acme.com"), True),
+        (("Acme, Inc.", "acme.com"), ("Acme", None), True),
+        (("Acme Ltd", None), ("Acme Ltd.", None), True),
+        (("Opal Anchor GmbH", None), ("OpalAnchor", None), True),
+        (("Rhein-Main Bau", None), ("Rhein Main Bau", None), True),
+        (("Delta", "delta.com"), ("Delta Dental", "deltadental.com"), True),
+        (("Acme", None), ("Acmeister", None), False),
+        (("Acme UK", None), ("Acme US", None), False),
+        (("アクメ", None), ("グローベックス", None), False),
+        (("-", None), ("(Acme)", None), False),
+        (("Acme", "acme.com"), ("Globex", "globex.com"), False),
+        ((None, "acme.com"), ("Globex", "globex.com"), False),
+        (("Acme", None), ("Globex", "globex.com"), False),
+        ((None, "acme.com"), ("Globex", None), None),
+        ((None, None), ("Globex", "globex.com"), None),
     ],
 )
-def test_employers_differ_where_both_are_named(
-    one: tuple[str | None, str | None], other: tuple[str | None, str | None], differs: bool
+def test_employers_are_compared_by_what_both_state(
+    one: tuple[str | None, str | None], other: tuple[str | None, str | None], is_same: bool | None
 ) -> None:
-    assert shows_other_employer(*one, *other) is differs
-    assert shows_other_employer(*other, *one) is differs
+    assert is_same_employer(*one, *other) is is_same
+    assert is_same_employer(*other, *one) is is_same
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "domain"),
+    [
+        (("Acme Ltd", "acme.com"), ("Acme", "acme.io"), "acme.io"),
+        (("Acme, Inc.", "acme.com"), ("Acme", None), "acme.com"),
+        (("Acme Ltd", "acme.com"), ("Acme Ltd.", None), "acme.com"),
+    ],
+)
+def test_another_spelling_of_the_employer_outdates_no_address(
+    known: tuple[str, str], seen: tuple[str, str | None], domain: str
+) -> None:
+    own = Own(
+        email="ada@acme.com",
+        email_verified_at=WEEK,
+        job_title="VP",
+        company_name=known[0],
+        company_domain=known[1],
+        profile_verified_at=WEEK,
+    )
+    named = {"job_title": "CTO", "company_name": seen[0], "company_domain": seen[1]}
+    sighting = unit(1, NOW, **{name: value for name, value in named.items() if value})
+    unsure = email("x@catchall.example", status=ValueStatus.UNVERIFIED)
+
+    merged = merge(own, [*sighting, unsure], WATERFALLS)
+
+    assert (value_of(merged, Attribute.WORK_EMAIL), merged.is_work_email_outdated) == (
+        "ada@acme.com",
+        False,
+    )
+    assert merged.profile[Attribute.JOB_TITLE] == "CTO"
+    assert merged.profile.get(Attribute.COMPANY_DOMAIN) == domain
+
+
+def test_no_domain_of_the_employer_is_a_former_one() -> None:
+    own = Own(email="a@acme.com", job_title="VP", company_name="Acme Ltd",
+              company_domain="acme.com", profile_verified_at=WEEK)  # fmt: skip
+    nameless = unit(1, YEAR, job_title="VP", company_domain="acme.com")
+    seen = unit(2, job_title="CTO", company_name="Acme", company_domain="acme.io")
+
+    assert not merge(own, [*nameless, *seen], WATERFALLS).is_work_email_outdated
 
 
 VALUES = {
     Attribute.WORK_EMAIL: st.sampled_from(["a@acme.com", "b@acme.com", "a@globex.com"]),
-    Attribute.COMPANY_NAME: st.sampled_from(["Acme", "Globex"]),
+    Attribute.COMPANY_NAME: st.sampled_from(["Acme", "Acme, Inc.", "Globex"]),
     Attribute.COMPANY_DOMAIN: st.sampled_from(["acme.com", "globex.com"]),
 }
 REPORT = st.sampled_from(Attribute).flatmap(
@@ -284,7 +336,7 @@ def test_nothing_known_is_lost_except_to_another_employer(own: Own, reports: lis
     assert (Attribute.WORK_EMAIL in merged.values) >= (own.email is not None)
     assert (Attribute.PHONE in merged.values) >= (own.phone is not None)
     profile = merged.profile
-    elsewhere = shows_other_employer(
+    is_same = is_same_employer(
         own.company_name,
         own.company_domain,
         profile.get(Attribute.COMPANY_NAME),
@@ -295,7 +347,7 @@ def test_nothing_known_is_lost_except_to_another_employer(own: Own, reports: lis
         (Attribute.COMPANY_NAME, own.company_name),
         (Attribute.COMPANY_DOMAIN, own.company_domain),
     ):
-        assert value is None or attribute in profile or elsewhere
+        assert value is None or attribute in profile or is_same is False
 
 
 @given(own=OWN, reports=REPORTS, attribute=st.sampled_from([Attribute.PHONE, *UNIT]))

@@ -105,6 +105,48 @@ def test_one_half_that_is_known_may_contradict() -> None:
     assert names_contradict(NameParts(last="Smith"), NameParts("Ada", "Lovelace"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("John", "Smith", "John Smith Sr."), ("John", "Smith", "John Smith Jr.")),
+        (("John", "Smith", "Smith, John III"), ("John", "Smith", "John Smith II")),
+        ((None, None, "Smith, John III"), ("John", "Smith Jr.", None)),
+        (("John", "Smith", "John Smith Senior"), ("John", None, "John Smith Junior")),
+    ],
+)
+def test_generation_in_the_full_name_tells_father_from_son(
+    one: tuple[str | None, ...], other: tuple[str | None, ...]
+) -> None:
+    a, b = person_name(*one), person_name(*other)
+    assert names_contradict(a, b)
+    assert names_contradict(b, a)
+    assert not names_agree(a, b)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("John", "Smith", "John Smith Sr."), ("John", "Smith", "John Smith")),
+        (("John", "Smith", "Smith, John III"), ("John", "Smith", "John Smith III")),
+        (("John", "Smith", "John Smith Sr."), ("John", "Smith Sr.", None)),
+        # Names that are spelled like a generation, and the Spanish title.
+        (("Junior", "Silva", "Junior Silva"), ("Junior", "Silva Sr.", None)),
+        (("Anna", "Senior", "Anna Senior"), ("Anna", "Senior", "Anna Senior Jr.")),
+        (("Naosuke", "Ii", "Naosuke Ii"), ("Naosuke", "Ii", "Naosuke Ii III")),
+        (("Juan", "García", "Sr Juan García"), ("Juan", "García", "Juan García Jr.")),
+        # Two generations are none.
+        (("John", "Smith", "John Smith Jr. Sr."), ("John", "Smith Jr.", None)),
+    ],
+)
+def test_generation_of_one_name_alone_does_not_contradict(
+    one: tuple[str | None, ...], other: tuple[str | None, ...]
+) -> None:
+    a, b = person_name(*one), person_name(*other)
+    assert not names_contradict(a, b)
+    assert not names_contradict(b, a)
+    assert names_agree(a, b)
+
+
 def test_agreement_needs_two_words_that_fit() -> None:
     assert names_agree(full("Bob Smith"), full("Robert Smith"))
     assert names_agree(full("Smith, Robert"), full("Robert J. Smith"))

@@ -105,6 +105,19 @@ def test_two_linkedin_profiles_contradict_only_where_the_names_do_not_agree() ->
     assert ids(one, initial) == [("1",), ("3",)]
 
 
+def test_member_id_and_public_name_of_a_profile_cannot_be_compared() -> None:
+    tail = "AABcDEfGhIjKlMnOpQrStUvWxYz012345678"
+    named = keys("1", "Ada Lovelace", email="a@x.com", linkedin="ada-1")
+    opaque = keys("2", "A. Lovelace", email="a@x.com", linkedin=f"ACw{tail}1")
+    other_product = keys("3", "A. Lovelace", email="a@x.com", linkedin=f"ACo{tail}2")
+    other_member = keys("4", "A. L.", email="a@x.com", linkedin=f"ACw{tail}3")
+    other_human = keys("5", "Bob Lovelace", lance="L", linkedin=f"ACo{tail}4")
+    assert ids(named, opaque, other_product) == [("1", "2", "3")]
+    assert ids(opaque, other_member) == [("2",), ("4",)]
+    assert contradict(opaque, other_member)
+    assert contradict(named, other_human)
+
+
 def test_name_and_company_join_nothing_and_are_listed() -> None:
     resolution = resolve(
         [
@@ -166,6 +179,9 @@ def test_role_mailboxes_and_placeholders_do_not_become_keys() -> None:
     }
     assert found.company == "acmeinc"
     assert not keys_of(Contact("2", email="ada@none.com")).identifiers
+    for placeholder in ("example.com", "example.org", "example.net"):
+        assert not keys_of(Contact("3", personal_email=f"ada@{placeholder}")).identifiers
+    assert keys_of(Contact("4", email="ada@nowhere.example")).identifiers
 
 
 def test_oldest_person_survives_a_merge() -> None:

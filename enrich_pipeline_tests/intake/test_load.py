@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
@@ -24,6 +26,12 @@ HEADER = "contact_id,full_name,email,phone,country_code,do_not_enrich,updated_at
 def load(engine: Engine, tmp_path: Path, *lines: str, header: str = HEADER) -> LoadSummary:
     path = tmp_path / "contacts.csv"
     path.write_text("\n".join((header, *lines)) + "\n")
+    return load_file(engine, path, policy(), NOW)
+
+
+def load_columns(engine: Engine, tmp_path: Path, **columns: object) -> LoadSummary:
+    path = tmp_path / "contacts.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), path)
     return load_file(engine, path, policy(), NOW)
 
 
@@ -177,6 +185,84 @@ def test_unreadable_flag_fails_closed_and_an_empty_one_changes_nothing(
     assert rows_of(
         engine, "select personal_email_consent, do_not_enrich from crm.contacts order by contact_id"
     ) == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("cell", ["", " ", "\u200b", "\ufeff ", "\x00", "\xa0"])
+def test_flag_of_invisible_characters_leaves_a_stored_refusal(
+    engine: Engine, tmp_path: Path, cell: str
+) -> None:
+    header = "contact_id,personal_email_consent,do_not_enrich"
+    load(engine, tmp_path, "1,yes,yes", header=header)
+    load(engine, tmp_path, f"1,{cell},{cell}", header=header)
+    assert rows_of(engine, "select personal_email_consent, do_not_enrich from crm.contacts") == [
+        (True, True)
+    ]
+
+
+def test_flag_that_is_not_a_number_leaves_a_stored_refusal(engine: Engine, tmp_path: Path) -> None:
+    load(engine, tmp_path, "1,yes", "2,yes", header="contact_id,do_not_enrich")
+    load_columns(engine, tmp_path, contact_id=["1", "2"], do_not_enrich=[float("nan"), 0.0])
+    assert rows_of(engine, "select do_not_enrich from crm.contacts order by contact_id") == [
+        (True,),
+        (False,),
+    ]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("column", ["phone", "shoe_size"])
+def test_number_that_is_none_costs_no_row(
+    engine: Engine, tmp_path: Path, column: str, number: float
+) -> None:
+    cells = {"contact_id": ["1", "2"], column: [number, 42.0], "sizes": [[number], []]}
+    summary = load_columns(engine, tmp_path, **cells)
+    assert (summary.loaded, summary.rejected) == (2, {})
+    contents = rows_of(engine, "select content from crm.contact_rows order by contact_id")
+    assert contents[0][0] == {"contact_id": "1", column: str(number), "sizes": [str(number)]}
+    assert contents[1][0][column] == 42.0
+    again = load_columns(engine, tmp_path, **cells)
+    assert again.unchanged == 2
+
+
+def _not_utf8(*texts: bytes) -> pa.Array:
+    return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts).buffers())
+
+
+FAR_FUTURE = pa.array([0, 2**60, 0]).cast(pa.timestamp("us", "UTC"))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "kept"),
+    [
+        ("email", _not_utf8(b"a@acme.org", b"b\xff@acme.org", b"c@acme.org"), r"b\xff@acme.org"),
+        ("updated_at", FAR_FUTURE, "1152921504606846976 timestamp"),
+        (
+            "created_at",
+            pa.array([0, 2**31 - 1, 0], pa.int32()).cast(pa.date32()),
+            "2147483647 date",
+        ),
+        ("segment", pa.ListArray.from_arrays([0, 1, 2, 3], _not_utf8(b"", b"\xff", b"")), "list"),
+    ],
+)
+def test_value_that_cannot_be_read_costs_only_its_own_row(
+    engine: Engine, tmp_path: Path, column: str, values: pa.Array, kept: str
+) -> None:
+    cells = {"contact_id": ["1", "2", "3"], "full_name": ["A", "B", "C"], column: values}
+    summary = load_columns(engine, tmp_path, **cells)
+    assert (summary.read, summary.loaded, summary.rejected) == (3, 2, {"unreadable_row": 1})
+    assert rows_of(engine, "select full_name from crm.contacts order by 1") == [("A",), ("C",)]
+    ((line, contact_id, reason, row),) = rejects(summary)
+    assert (line, contact_id, reason) == ("2", "2", "unreadable_row")
+    assert json.loads(row)["full_name"] == "B"
+    assert kept in json.loads(row)[column]
+
+
+def test_value_that_cannot_be_read_costs_no_row_in_a_column_that_nobody_reads(
+    engine: Engine, tmp_path: Path
+) -> None:
+    summary = load_columns(engine, tmp_path, contact_id=["1", "2", "3"], seen=FAR_FUTURE)
+    assert (summary.loaded, summary.rejected, summary.ignored_columns) == (3, {}, ("seen",))
+    ((content,),) = rows_of(engine, "select content from crm.contact_rows where contact_id = '2'")
+    assert content["seen"] == "1152921504606846976 timestamp[us, tz=UTC]"
 
 
 def test_nul_characters_and_injections_are_only_text(engine: Engine, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Any relation as the source: mapped, read incrementally, and never mistaken for empty."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -99,6 +100,31 @@ def test_only_rows_that_changed_are_read_again(engine: Engine) -> None:
         ("Ada King",),
         ("Grace Hopper",),
     ]
+
+
+@pytest.mark.parametrize("write", [datetime.isoformat, lambda at: f" {at:%Y-%m-%d %H:%M}+00 "])
+def test_moment_that_was_still_to_come_counts_once_it_has(
+    engine: Engine, write: Callable[[datetime], str]
+) -> None:
+    # When it is, is asked of the database; that it came, of the caller.
+    come = datetime.now(UTC).replace(second=0, microsecond=0)
+    run(engine, "create schema sales")
+    run(engine, "create table sales.people (id text, mail text, seen text)")
+    mapping = {"contact_id": "id", "email": "mail", "email_verified_at": "seen"}
+    for name, at in (("a", come), ("b", come + timedelta(days=400))):
+        run(engine, f"insert into sales.people values ('{name}', '{name}@x.org', '{write(at)}')")  # noqa: S608
+    config = custom(**mapping)
+    verified = "select email_verified_at from enrichment.contacts order by contact_id"
+
+    early = sync_source(engine, config, come - timedelta(minutes=1))
+    assert early.values_left_out == {"email_verified_at: timestamp_in_future": 2}
+    assert rows_of(engine, verified) == [(None,), (None,)]
+
+    assert sync_source(engine, config, come).updated == 1
+    assert rows_of(engine, verified) == [(come,), (None,)]
+    status = "select work_email_status from analytics.dim_contacts where contact_id = 'a'"
+    assert rows_of(engine, status) == [("verified",)]
+    assert sync_source(engine, config, come).updated == 0
 
 
 @pytest.mark.usefixtures("people")
@@ -214,3 +240,100 @@ def test_statements_of_a_sync_do_not_depend_on_the_number_of_contacts(engine: En
     with counted(engine) as many:
         sync_source(engine, policy(), NOW)
     assert len(many) == len(few)
+
+
+# ---- identifiers that a contact loses -----------------------------------------------------------
+
+SHARED = {"email": "x@acme.org"}
+FIRST_NAMES = ("Ada", "Bruno", "Clara", "David", "Emma", "Felix", "Greta")
+LAST_NAMES = ("Stone", "Lovelace", "Hopper", "Bartik", "Turing", "Knuth")
+
+
+def named(contact_id: str, name: str, **values: Any) -> dict[str, Any]:
+    return {"contact_id": contact_id, "full_name": name} | values
+
+
+def load(engine: Engine, *contacts: dict[str, Any]) -> SyncSummary:
+    put_contacts(engine, contacts)
+    return sync_source(engine, policy(), NOW)
+
+
+def humans(engine: Engine) -> list[str]:
+    """The contacts of each person, and how many identifiers point to it."""
+    query = """
+        select string_agg(contact_id, '+' order by contact_id) || ': ' || (
+            select count(*) from enrichment.person_identifiers as i where i.person_id = c.person_id)
+        from enrichment.contacts as c group by person_id order by 1
+    """
+    return [row for (row,) in rows_of(engine, query)]
+
+
+def humans_of_a_fresh_load(engine: Engine) -> list[str]:
+    run(engine, "truncate enrichment.contacts, enrichment.persons cascade")
+    sync_source(engine, policy(), NOW)
+    return humans(engine)
+
+
+def test_when_a_wrong_address_is_corrected_its_other_carriers_are_looked_at_again(
+    engine: Engine,
+) -> None:
+    load(
+        engine,
+        named("a", "Bob Stone", **SHARED),
+        named("b", "Ada Lovelace", **SHARED),
+        named("c", "Ada Lovelace", **SHARED),
+    )
+    assert humans(engine) == ["a: 0", "b: 0", "c: 0"]
+
+    load(engine, named("a", "Bob Stone", email="bob@acme.org"))
+
+    assert humans(engine) == ["a: 1", "b+c: 1"]
+    query = "select contact_id, person_id from analytics.dim_contacts where contact_id <> 'a'"
+    assert len({person_id for _, person_id in rows_of(engine, query)}) == 1
+    assert humans_of_a_fresh_load(engine) == ["a: 1", "b+c: 1"]
+
+
+def test_who_alone_is_left_with_an_address_is_known_by_it(engine: Engine) -> None:
+    load(engine, named("a", "Bob Stone", **SHARED), named("b", "Ada Lovelace", **SHARED))
+    load(engine, named("a", "Bob Stone"))
+
+    assert humans(engine) == ["a: 0", "b: 1"]
+    assert humans_of_a_fresh_load(engine) == ["a: 0", "b: 1"]
+
+
+def test_several_corrections_at_once_leave_what_a_fresh_load_finds(engine: Engine) -> None:
+    load(
+        engine,
+        named("a", "Bob Stone", **SHARED),
+        named("b", "Ada Lovelace", **SHARED),
+        named("c", "Ada Lovelace", **SHARED, personal_email="y@home.org"),
+        named("d", "Ada Lovelace", **SHARED, personal_email="y@home.org"),
+        named("e", "Eve Smith", personal_email="y@home.org"),
+        named("f", "Ada Lovelace", personal_email="y@home.org"),
+    )
+    load(
+        engine,
+        named("a", "Bob Stone", personal_email="y@home.org"),
+        named("b", "Ada Lovelace"),
+        named("e", "Eve Smith"),
+    )
+    found = humans(engine)
+    load(engine, named("a", "Bob Stone"))
+
+    assert humans(engine) == ["a: 0", "b: 0", "c+d+f: 2", "e: 0"]
+    assert found == ["a: 0", "b: 0", "c+d: 1", "e: 0", "f: 0"]
+    assert humans_of_a_fresh_load(engine) == ["a: 0", "b: 0", "c+d+f: 2", "e: 0"]
+
+
+@pytest.mark.parametrize(("carriers", "is_judged"), [(5, True), (40, False)])
+def test_a_mailbox_of_many_names_is_not_judged_anew_whenever_one_of_them_leaves_it(
+    engine: Engine, carriers: int, is_judged: bool
+) -> None:
+    names = [f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES][:carriers]
+    load(engine, *(named(f"c{n}", name, **SHARED) for n, name in enumerate(names)))
+    run(engine, "truncate enrichment.suspected_duplicates")
+
+    load(engine, named("c0", "Ada Roe", email="ada@acme.org"))
+
+    listed = rows_of(engine, "select count(*) > 0 from enrichment.suspected_duplicates")
+    assert listed == [(is_judged,)]

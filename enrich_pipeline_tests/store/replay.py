@@ -71,23 +71,29 @@ def state(contact: Mapping[str, Any], said: Sequence[Said]) -> State:
     usable = [s for s in said if s.status != "invalid" and s.value.strip()]
     units = sorted(_units(contact, usable), key=lambda u: u["key"])
     best = units[0] if units else None
-    near = [u for u in units if best and not _elsewhere(u["values"], best["values"])]
+    near = [u for u in units if best and _same_employer(u["values"], best["values"]) is not False]
     winners = {
         attribute: next(u["values"][attribute] for u in near if attribute in u["values"])
         for attribute in UNIT
         if any(attribute in u["values"] for u in near)
     }
+    here = {
+        u["values"]["company_domain"].value.lower()
+        for u in units
+        if best and _same_employer(u["values"], best["values"]) and "company_domain" in u["values"]
+    }
+    if "company_domain" in winners:
+        here.add(winners["company_domain"].value.lower())
     left = {
         u["values"]["company_domain"].value.lower()
         for u in units
         if best and best["at"] and u not in near and "company_domain" in u["values"]
         and (u["at"] is None or u["at"] < best["at"])
     }  # fmt: skip
-    now_at = winners["company_domain"].value.lower() if "company_domain" in winners else None
 
     def is_left(mail: str) -> bool:
         host = "." + mail.lower().split("@")[1]
-        if now_at and host.endswith("." + now_at):
+        if any(host.endswith("." + domain) for domain in here):
             return False
         return any(host.endswith("." + domain) for domain in left)
 
@@ -175,15 +181,22 @@ def _unit(
     return {"values": values, "status": status, "source": source, "at": at, "key": key}
 
 
-def _elsewhere(one: Mapping[str, Winner], other: Mapping[str, Winner]) -> bool:
-    def same(attribute: str) -> bool | None:
-        if attribute in one and attribute in other:
-            return one[attribute].value.lower() == other[attribute].value.lower()
-        return None
+def _same_employer(one: Mapping[str, Winner], other: Mapping[str, Winner]) -> bool | None:
+    """None: nothing that both state."""
+    found = None
+    if "company_domain" in one and "company_domain" in other:
+        found = one["company_domain"].value.lower() == other["company_domain"].value.lower()
+    if "company_name" in one and "company_name" in other:
+        found = found or _alike(one["company_name"].value, other["company_name"].value)
+    return found
 
-    if same("company_domain") is None:
-        return same("company_name") is False
-    return not (same("company_domain") or same("company_name"))
+
+def _alike(one: str, other: str) -> bool:
+    names = [name.lower().replace(",", "").replace(".", " ").split() for name in (one, other)]
+    return any(
+        "".join(shorter) in ("".join(longer[: n + 1]) for n in range(len(longer)))
+        for longer, shorter in (names, names[::-1])
+    )
 
 
 def versions(moments: Sequence[tuple[datetime, State | None]]) -> list[Version]:
@@ -218,13 +231,14 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     seen, seen_before = new["profile_observed_at"], old["profile_observed_at"]
     if seen is None or (seen_before is not None and seen <= seen_before):
         return False
-    names = [(c["company_name"] or "").lower().replace(",", "").split() for c in (old, new)]
-    for longer, shorter in (names, names[::-1]):
-        if "".join(shorter) in ("".join(longer[: n + 1]) for n in range(len(longer))):
+    if old["company_name"] and new["company_name"]:
+        if _alike(old["company_name"], new["company_name"]):
             return False
+        if not (old["company_domain"] and new["company_domain"]):
+            return True
     if old["company_domain"] and new["company_domain"]:
         return bool(old["company_domain"].lower() != new["company_domain"].lower())
-    return bool(names[0] and names[1])
+    return False
 
 
 def _changes(before: State | None, version: Version) -> Iterator[tuple[str, tuple[Any, ...]]]:

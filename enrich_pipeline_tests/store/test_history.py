@@ -65,7 +65,7 @@ class Leave:
 
 # Small pools, so that equal values, ties and shared employers are common.
 DOMAINS = st.sampled_from(["acme.com", "globex.com"])
-COMPANIES = st.sampled_from(["Acme", "Acme, Inc.", "Globex"])
+COMPANIES = st.sampled_from(["Acme", "Acme, Inc.", "Acme Labs", "Globex"])
 TITLES = st.sampled_from(["CTO", "VP Sales"])
 EMAILS = st.sampled_from(["a@acme.com", "b@acme.com", "a@globex.com"])
 STATUSES = st.sampled_from(
@@ -378,20 +378,27 @@ def test_a_job_change_closes_the_work_email_and_is_an_event(conn: Connection) ->
         (("アクメ", None), ("グローベックス", None), True),
         ((None, "acme.com"), (None, "globex.com"), True),
         ((None, None), ("Globex", "globex.com"), False),
+        (("Acme Ltd", "acme.co.uk"), ("Acme", "acme.com"), False),
+        (("Acme Ltd", None), ("Acme Ltd.", None), False),
+        (("Delta", "delta.com"), ("Delta Dental", "deltadental.com"), False),
+        (("Acme", "acme.com"), ("Globex", "globex.com"), True),
     ],
 )
-def test_another_spelling_of_the_company_is_no_job_change(
+def test_another_spelling_of_the_company_is_no_job_change_and_outdates_no_address(
     conn: Connection,
     old: tuple[str | None, str | None],
     new: tuple[str | None, str | None],
     is_move: bool,
 ) -> None:
     story = Story(conn)
+    story.reply(work_email=f"ada@{old[1] or 'acme.com'}")
     for name, domain in (old, new):
         given = {"company_name": name, "company_domain": domain, "job_title": "CTO"}
         story.reply(**{k: v for k, v in given.items() if v})
 
     assert bool(story.job_changes()) is is_move
+    query = text("select is_work_email_outdated from analytics.dim_contacts")
+    assert conn.execute(query).scalar_one() is (is_move and old[1] is not None)
 
 
 def test_an_older_sighting_is_no_job_change(conn: Connection) -> None:

@@ -67,7 +67,7 @@ def everything(conn: Connection) -> list[list[Row[Any]]]:
 
 # Small pools, so that equal values, ties and shared employers are common.
 DOMAINS = st.sampled_from(["acme.com", "globex.com", "Hooli.example"])
-NAMES = st.sampled_from(["Acme", "Globex", "acme", "Hooli"])
+NAMES = st.sampled_from(["Acme", "Acme, Inc.", "Globex", "acme", "Acme Robotics", "a-c.me", "-"])
 TITLES = st.sampled_from(["CTO", "VP Sales"])
 EMAILS = st.sampled_from(
     [
@@ -257,6 +257,66 @@ def test_losers_carry_the_reason(conn: Connection) -> None:
         12: None,
         13: "incomplete",
     }
+
+
+ADA = {"email_verified_at": AGES["week"], "profile_verified_at": AGES["week"], "job_title": "VP"}
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "wanted"),
+    [
+        (("Acme Ltd", "acme.co.uk"), ("Acme", "acme.com"), ("Acme", "acme.com")),
+        (("Acme, Inc.", "acme.com"), ("Acme", None), ("Acme", "acme.com")),
+        (("Acme Ltd", "acme.com"), ("Acme Ltd.", None), ("Acme Ltd.", "acme.com")),
+    ],
+)
+def test_a_legal_form_costs_no_contact_its_verified_address_or_its_domain(
+    conn: Connection,
+    known: tuple[str, str],
+    seen: tuple[str, str | None],
+    wanted: tuple[str, str],
+) -> None:
+    own = f"ada@{known[1]}"
+    rows.contact(conn, "c1", 1, email=own, company_name=known[0], company_domain=known[1], **ADA)
+    observe(conn, 1, "job_title", "CTO")
+    observe(conn, 2, "company_name", seen[0])
+    if seen[1]:
+        observe(conn, 3, "company_domain", seen[1])
+    observe(conn, 4, "work_email", "a.lovelace@acme.com", line=2, status="unverified")
+
+    remerge(conn, POLICY, ["c1"], NOW)
+
+    row = dim(conn)
+    assert (row.job_title, row.company_name, row.company_domain) == ("CTO", *wanted)
+    assert (row.work_email, row.work_email_status) == (own, "verified")
+    assert not row.is_work_email_outdated
+
+
+def test_a_job_change_outdates_the_address_at_the_employer_before(conn: Connection) -> None:
+    acme = {"company_name": "Acme Ltd", "company_domain": "acme.com"}
+    rows.contact(conn, "c1", 1, email="ada@acme.com", **acme, **ADA)
+    observe(conn, 1, "job_title", "CTO")
+    observe(conn, 2, "company_name", "Globex")
+
+    remerge(conn, POLICY, ["c1"], NOW)
+    assert (dim(conn).company_domain, dim(conn).is_work_email_outdated) == (None, True)
+
+    observe(conn, 3, "work_email", "ada@globex.com", line=2, status="unverified")
+    remerge(conn, POLICY, ["c1"], NOW)
+    assert (dim(conn).work_email, dim(conn).is_work_email_outdated) == ("ada@globex.com", False)
+
+
+def test_no_domain_of_the_employer_is_a_former_one(conn: Connection) -> None:
+    own = {"email": "ada@acme.com", "company_name": "Acme Ltd", "company_domain": "acme.com"}
+    rows.contact(conn, "c1", 1, **own, **ADA)
+    observe(conn, 1, "company_domain", "acme.com", at=AGES["year"])
+    observe(conn, 2, "job_title", "CTO", line=2)
+    observe(conn, 3, "company_name", "Acme", line=2)
+    observe(conn, 4, "company_domain", "acme.io", line=2)
+
+    remerge(conn, POLICY, ["c1"], NOW)
+
+    assert (dim(conn).company_domain, dim(conn).is_work_email_outdated) == ("acme.io", False)
 
 
 def test_without_a_contact_left_nothing_wins(conn: Connection) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from enrich_pipeline.intake import source
 from enrich_pipeline.intake.source import sync_source
+from enrich_pipeline.providers import reading
 from enrich_pipeline.store import person_merges, persons, work
 from enrich_pipeline_tests.bench import warehouse
 from enrich_pipeline_tests.store import rows
@@ -485,6 +486,36 @@ def test_company_is_the_contacts_unless_a_newer_profile_names_another(
     name, domain, page = inputs(engine, "1", "company_name", "company_domain", "company_linkedin")
     assert (name, domain) == (company, f"{company.lower()}.org")
     assert (page is None) == (company == "New")
+
+
+def test_a_newer_profile_of_the_same_company_loses_nothing_that_is_known_of_it(
+    engine: Engine,
+) -> None:
+    page = "https://www.linkedin.com/company/acme"
+    add(
+        engine,
+        contact(
+            "1",
+            company_name="Acme",
+            company_domain="acme.com",
+            company_linkedin_url=page,
+            profile_verified_at=NOW - timedelta(days=50),
+            job_title="x y",
+        ),
+    )
+    bought(engine, person_of(engine, "1"), {"company_name": "Acme, Inc."}, NOW)
+    refresh(engine, "1")
+    told = inputs(engine, "1", "company_name", "company_domain", "company_linkedin")
+    assert told == ("Acme, Inc.", "acme.com", page)
+
+
+def test_a_profile_in_letters_beyond_ascii_is_known_as_it_is_sent(engine: Engine) -> None:
+    add(engine, contact("1", linkedin_slug=None))
+    found = reading.linkedin_url("https://www.linkedin.com/in/jos%C3%A9-garc%C3%ADa-1a2b")
+    assert found is not None
+    bought(engine, person_of(engine, "1"), {"linkedin_url": found}, NOW)
+    refresh(engine, "1")
+    assert inputs(engine, "1", "linkedin") == ("josé-garcía-1a2b",)
 
 
 def test_answers_about_another_person_and_erased_ones_are_not_used(engine: Engine) -> None:

@@ -20,6 +20,7 @@ from enrich_pipeline.domain.normalize.web import (
     company_linkedin_url,
     domain,
     linkedin_slug,
+    linkedin_slug_kind,
     linkedin_url,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "is_role_mailbox",
     "lance_person_id",
     "linkedin_slug",
+    "linkedin_slug_kind",
     "linkedin_url",
     "mailbox",
     "person_name",

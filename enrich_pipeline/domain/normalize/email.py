@@ -45,21 +45,21 @@ _ROLE_LOCALS: Final = word_set("""
     contabilidad contabilidade contabilita contact contacte contacto contacts contactus contato
     contatti coo corporate crew cto customercare customers customerservice customersuccess
     customersupport data datenschutz datos demo departamento design desk dev developer developers
-    devops direccion directeur direction direktion dns dpo ecommerce editor editorial einkauf email
-    empfang empleo emprego engineering enquiries enquiry events everyone export facturacion facturas
-    facturation facturen factuur faktura fakturor faturamento fax feedback finance financeiro
-    finances finanzas finanzen firma founders franchise ftp fundraising gdpr generalenquiries
-    geschaeftsfuehrung geschaeftsleitung hallo hei hej hello help helpdesk helpdeskit hi hola home
-    hostmaster hotel hq hr humanresources import info infodesk informacion informacje informatik
-    information informatique informazioni infos inkoop inquiries inquiry intern international invest
-    investor investorrelations investors invoice invoices invoicing ir it itsupport job jobb jobs
-    kadry kariera karriere kassa kassan klantenservice kontakt kontakty kontor kundendienst
-    kundenservice kundservice kundtjanst lager legal list logistics logistik mail mailbox
-    mailerdaemon mailinglist mailto main management manager mantenimiento marketing media member
-    members membership mkt moderator news newsletter newsletters noc noreply noresponse notification
-    notifications office office365 offices oficina online operations ops order orders partner
-    partners partnership partnerships payments payroll people personal personalabteilung personale
-    poczta podpora policy post postmaster prensa presales press presse privacidad privacy
+    devops direccion directeur direction direktion dns donotreply dpo ecommerce editor editorial
+    einkauf email empfang empleo emprego engineering enquiries enquiry events everyone export
+    facturacion facturas facturation facturen factuur faktura fakturor faturamento fax feedback
+    finance financeiro finances finanzas finanzen firma founders franchise ftp fundraising gdpr
+    generalenquiries geschaeftsfuehrung geschaeftsleitung hallo hei hej hello help helpdesk
+    helpdeskit hi hola home hostmaster hotel hq hr humanresources import info infodesk informacion
+    informacje informatik information informatique informazioni infos inkoop inquiries inquiry
+    intern international invest investor investorrelations investors invoice invoices invoicing ir
+    it itsupport job jobb jobs kadry kariera karriere kassa kassan klantenservice kontakt kontakty
+    kontor kundendienst kundenservice kundservice kundtjanst lager legal list logistics logistik
+    mail mailbox mailerdaemon mailinglist mailto main management manager mantenimiento marketing
+    media member members membership mkt moderator news newsletter newsletters noc noreply noresponse
+    notification notifications office office365 offices oficina online operations ops order orders
+    partner partners partnership partnerships payments payroll people personal personalabteilung
+    personale poczta podpora policy post postmaster prensa presales press presse privacidad privacy
     procurement production produktion projects promo property public publicity publicrelations
     purchase purchasing quality questions receipts receivables recepcao recepcion reception rechnung
     rechnungen rechnungswesen recruit recruiting recruitment recrutement redaction redaktion
@@ -73,6 +73,19 @@ _ROLE_LOCALS: Final = word_set("""
     vertrieb verwaltung web webadmin webmaster website welcome werkstatt wholesale winkel workshop
     www zakupy zamowienia zentrale
 """)
+# Words that make the local part of two words a function's as the second one: "berlin-office". None
+# of them is a family name ("ada.jobs", "ada.press").
+_ROLE_ENDINGS: Final = word_set("""
+    accounting accounts backoffice bookings buchhaltung careers comptabilite contacto contabilidad
+    customerservice einkauf enquiries facturacion frontdesk helpdesk info infos information invoices
+    invoicing kontakt kundenservice logistics marketing newsletter noreply office payroll purchasing
+    rechnung reception recruiting recruitment redaktion reservations sekretariat service services
+    servicedesk support team verkauf vertrieb verwaltung
+""")
+# Some families are called Sales: it is the department only beside a region.
+_REGIONS: Final = word_set(
+    "anz apac benelux dach emea eu europe global international latam mena nordics uk us usa"
+)
 _ROLE_NOISE: Final = re.compile(r"[.\-_0-9]+")
 
 
@@ -160,6 +173,11 @@ def is_role_mailbox(address: str) -> bool:
     bare = _ROLE_NOISE.sub("", local)
     if len(bare) >= 4 and bare in _ROLE_LOCALS:
         # Four letters and more: "i.r" are initials, "in.fo" is nobody's.
+        return True
+    words = [word for word in _ROLE_NOISE.split(local) if word]
+    if len(words) == 2 and (
+        words[1] in _ROLE_ENDINGS or (words[1] == "sales" and words[0] in _REGIONS)
+    ):
         return True
     first = re.split(r"[.\-_]", local, maxsplit=1)[0]
     # "sales-emea" and "info.de" are functions too, "it.peters" is a human with an odd prefix: only

@@ -34,6 +34,8 @@ _TITLES: Final = word_set("""
     drs drs. ir. mag. rev rev. hon. capt. col. lt. sgt. maj. gen. dhr mevr mgr pan. pani. engr.
     mr. mrs. ms. mx. dr. prof. mme. mlle. dott.ssa doc.
 """)
+# Titles that are given names or initials too: "Dame Diouf", "M. Dupont".
+_ALSO_NAMES: Final = frozenset({"dame", "m.", "professor", "rev", "sir"})
 # What follows a name and is no part of it. Jr., Sr., II, III are: they tell a father from a son.
 _DEGREES: Final = word_set("""
     phd ph.d ph.d. mba m.b.a. m.b.a md m.d. m.d cpa cfa pmp esq esq. dds rn cissp msc m.sc. bsc
@@ -59,7 +61,8 @@ def person_name(first: object, last: object, full: object) -> NameParts:
     First" is put in order. A full name is split only where one reading is possible: a comma, two
     words, or a given name followed by particles and a family name ("Maarten de Boer").
 
-    Problems (with their column): `null_word`, `too_long`, `not_a_name` (no letters, markup, code).
+    Problems (with their column): `null_word`, `too_long`, `not_a_name` (no letters, markup, code),
+    `title_only` (the first name).
     """
     problems: list[tuple[str, str]] = []
     first_name = _column("first_name", first, problems)
@@ -67,6 +70,9 @@ def person_name(first: object, last: object, full: object) -> NameParts:
     full_name = _column("full_name", full, problems)
     if first_name is not None:
         first_name = _without_titles(first_name)
+        if _is_title(first_name, last_name, full_name):
+            first_name = None
+            problems.append(("first_name", "title_only"))
     if last_name is not None:
         last_name = _without_degrees(last_name)
     if full_name is not None:
@@ -133,6 +139,18 @@ def _without_titles(name: str) -> str:
     return _without_degrees(" ".join(words[start:]).lstrip(" ,") if start else name)
 
 
+def _is_title(first: str, last: str | None, full: str | None) -> bool:
+    """Whether a first name is a title; one that may be a name must stand beside another one."""
+    word = first.lower()
+    if word not in _ALSO_NAMES:
+        return word in _TITLES
+    words = [] if full is None else full.lower().replace(",", " ").split()
+    family = (last or "").lower().replace(",", " ").split()
+    no_given = _TITLES | _GENERATIONS | _DEGREES | PARTICLES | set(family)
+    # Of "Dame Judi Dench" two words are left, one where the last name is known.
+    return word in words and len(set(words) - no_given) > (not family)
+
+
 def _without_degrees(name: str) -> str:
     words = name.split(" ")
     end = len(words)
@@ -167,6 +185,8 @@ def _ordered(full: str) -> tuple[str | None, str | None, str]:
         # "Smith, John, PhD" lost its degree above; what still has two commas has no one reading.
         return None, None, clean(full.replace(",", " "))
     given = _without_titles(tail)
+    if given.lower() in _TITLES - _ALSO_NAMES:
+        return None, None, head
     return head, given, f"{given} {head}"
 
 

@@ -23,6 +23,8 @@ _LETTERS: Final = re.compile(r"[^\W\d_]")
 _EXTENSION: Final = re.compile(
     r"(?:;ext=|[;,\s]*(?:ext(?:ension|n)?|x|durchwahl|dw|poste|#)\.?\s*:?\s*)\d{1,7}\s*$", re.I
 )
+# Data frames write a column of whole numbers with gaps as floats: the zero would read as a digit.
+_FLOAT: Final = re.compile(r"(\+?\d{6,15})\.0+")
 _CALLING_CODES: Final = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 
 
@@ -46,6 +48,8 @@ def phone(raw: object, country: str | None) -> Normalized[str]:
     written = clean(raw)
     if not written:
         return _ABSENT
+    if (whole := _FLOAT.fullmatch(written)) is not None:
+        written = whole[1]
     if is_null_word(written):
         return _NULL_WORD
     if written[:4].lower() == "tel:":

@@ -90,12 +90,13 @@ _LINKEDIN: Final = re.compile(
     r"(?::\d+)?(?:/(.*))?",
     re.I | re.S,
 )
-_MEMBER_ID: Final = re.compile(r"AC[a-zA-Z]AA[A-Za-z0-9_-]{20,}")
+_MEMBER_ID: Final = re.compile(r"(AC[a-zA-Z])AA[A-Za-z0-9_-]{20,}")
 _SLUG_FORBIDDEN: Final = re.compile(r"[\s/?#&=%<>\"'\\|;:,(){}\[\]@!*$^`~+]")
 _BARE_SLUG: Final = re.compile(r"(?:[^\W_]+-){2,}(?=[0-9a-z]*[0-9])[0-9a-z]{2,12}")
 _PLACEHOLDER_SLUGS: Final = word_set("""
     none null undefined unknown nan me profile username yourname your-name name slug linkedin test
-    example in na n-a edit feed home login signup search
+    example in na n-a edit feed home login signup search unavailable private company
+    linkedin-member xxx
 """)
 
 
@@ -172,6 +173,16 @@ def _slug(written: str) -> Normalized[str]:
     if slug in _PLACEHOLDER_SLUGS:
         return _INVALID_LINKEDIN
     return Normalized(slug)
+
+
+def linkedin_slug_kind(slug: str) -> str:
+    """Return the kind of a slug: only two of one kind can tell whether they are one profile's.
+
+    A profile has a public name and an opaque member id for each of LinkedIn's products (`ACo`,
+    `ACw`), and none of them follows from another.
+    """
+    member_id = _MEMBER_ID.fullmatch(slug)
+    return "name" if member_id is None else member_id[1]
 
 
 def _decodes(encoded: str) -> bool:

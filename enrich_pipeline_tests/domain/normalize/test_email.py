@@ -66,6 +66,8 @@ def test_empty_cell_is_no_problem(raw: object) -> None:
         "info@acme.com", "sales@acme.com", "kontakt@acme.de", "buchhaltung@acme.de", "hr@acme.com",
         "ventas@acme.es", "comptabilite@acme.fr", "biuro@acme.pl", "no-reply@acme.com",
         "sales-emea@acme.com", "support2@acme.com", "info+ada@acme.com", "office.berlin@acme.de",
+        "berlin-office@acme.de", "berlin_office2@acme.de", "uk.sales@acme.com", "hr.team@acme.com",
+        "it-service@acme.com", "donotreply@acme.com", "do-not-reply@acme.com",
     ],
 )  # fmt: skip
 def test_mailbox_of_a_function_is_recognized(address: str) -> None:
@@ -75,7 +77,9 @@ def test_mailbox_of_a_function_is_recognized(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["ada@acme.com", "ada.sales@acme.com", "infante@acme.com", "it.peters@acme.com", "i.r@acme.com",
-     "mailer.john@acme.com", "salesman@acme.com", "carolina@acme.com"],
+     "mailer.john@acme.com", "salesman@acme.com", "carolina@acme.com", "steve.jobs@acme.com",
+     "frank.press@acme.com", "j.sales2@acme.com", "dominique.bureau@acme.fr",
+     "ada.lovelace.office@acme.com", "ada.serviceman@acme.com"],
 )  # fmt: skip
 def test_mailbox_of_a_human_is_not_taken_for_a_function(address: str) -> None:
     assert not is_role_mailbox(address)

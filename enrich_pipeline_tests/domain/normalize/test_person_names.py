@@ -32,11 +32,61 @@ def test_name_is_cleaned_and_completed(
 
 
 @pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (("Mr.", "Smith", "Mr. John Smith"), ("John", "Smith", "John Smith")),
+        (("Mr", "Smith", "Smith, John"), ("John", "Smith", "John Smith")),
+        (("Mr & Mrs", "Smith", None), (None, "Smith", None)),
+        (("Dr", "", "Dr Anna Smith"), ("Anna", "Smith", "Anna Smith")),
+        (("Prof. Dr.", "Smith", "Prof. Dr. Anna Smith"), ("Anna", "Smith", "Anna Smith")),
+        (("Herr", "Müller", None), (None, "Müller", None)),
+        (("Herr", "Müller", "Herr Müller"), (None, "Müller", "Müller")),
+        (("Mag.", "Huber", "Mag. Anna Huber"), ("Anna", "Huber", "Anna Huber")),
+        (("Dame", "Dench", "Dame Judi Dench"), ("Judi", "Dench", "Judi Dench")),
+        (("Dame", "", "Dame Judi Dench"), ("Judi", "Dench", "Judi Dench")),
+        (("M.", "Dupont", "M. Jean Dupont"), ("Jean", "Dupont", "Jean Dupont")),
+    ],
+)
+def test_title_is_no_first_name(
+    raw: tuple[object, object, object], kept: tuple[str | None, str | None, str | None]
+) -> None:
+    name = person_name(*raw)
+    assert (name.first, name.last, name.full) == kept
+    assert name.problems == (("first_name", "title_only"),)
+
+
+@pytest.mark.parametrize(
+    ("raw", "first"),
+    [
+        (("Dame", "Diouf", "Dame Diouf"), "Dame"),
+        (("Dame", "Diouf", None), "Dame"),
+        (("Dame", "", "Dame Diouf"), "Dame"),
+        (("Sir", "de Boer Jr.", "Sir de Boer Jr."), "Sir"),
+        (("Dr. Dame", "Diouf", None), "Dame"),
+        (("M.", "Dupont", "M. Dupont"), "M."),
+        (("M.", "Smith", "Michael Smith"), "M."),
+        (("Mag", "Huber", "Mag Huber"), "Mag"),
+        (("Mrinal", "Sen", None), "Mrinal"),
+    ],
+)
+def test_given_name_that_is_a_title_elsewhere_stays(
+    raw: tuple[object, object, object], first: str
+) -> None:
+    name = person_name(*raw)
+    assert (name.first, name.problems) == (first, ())
+
+
+@pytest.mark.parametrize(
     "full",
     ["Gabriel García Márquez", "Mary Anne Smith Jones", "王 小明", "김 철수", "Madonna", "de Boer"],
 )
 def test_full_name_with_several_readings_is_not_split(full: str) -> None:
     assert person_name(None, None, full) == NameParts(None, None, full)
+
+
+@pytest.mark.parametrize("full", ["Smith, Mr.", "Smith, Prof. Dr."])
+def test_title_behind_a_comma_is_no_first_name(full: str) -> None:
+    assert person_name(None, None, full) == NameParts(None, None, "Smith")
 
 
 @pytest.mark.parametrize("full", ["Ada null", "Ada, None", "n/a Ada", "undefined, Ada"])

@@ -31,7 +31,7 @@ _words = st.sampled_from(
     ["ada", "Lovelace", "@", "acme", ".com", "ß", "İ", "é", "e\u0301", "\u200b", "\u200d", " ", "-",
      "%C3%A9", "%25", "%ff", "https://", "www.", "linkedin.com/in/", "linkedin.com/company/", "/",
      "+49", "030", "123456", "(", ")", "id:", "mailto:", "<", ">", ",", "n/a", "null", "\x00",
-     "\ud800", "🚀", "علی", "王", "Dr.", "van", "Jr.", "'", "\u0345", "ᾳ", "ﬁ", "\u1e9e"]
+     "\ud800", "🚀", "علی", "王", "Dr.", "Dame", "van", "Jr.", "'", "\u0345", "ᾳ", "ﬁ", "\u1e9e"]
 )  # fmt: skip
 raw_texts = st.one_of(st.text(max_size=60), st.lists(_words, max_size=8).map("".join))
 
@@ -56,6 +56,7 @@ def test_normalizer_never_raises_and_repeats_itself(name: str, raw: str) -> None
 @given(first=raw_texts, last=raw_texts, full=raw_texts)
 @settings(max_examples=300, deadline=None)
 @example(first="Dr.", last="PhD", full="Mr., Ms.")
+@example(first="Dame", last="Jr.", full="Dame, Dr. Dame")
 @example(first="", last="", full=",Jr.,")
 @example(first="", last="", full="A,\u00a1")
 @example(first="", last="", full="\u00a1,A")

@@ -5,6 +5,7 @@ from enrich_pipeline.domain.normalize import (
     company_linkedin_url,
     domain,
     linkedin_slug,
+    linkedin_slug_kind,
     linkedin_url,
 )
 
@@ -88,6 +89,20 @@ def test_opaque_member_id_keeps_its_case() -> None:
 
 
 @pytest.mark.parametrize(
+    ("slug", "kind"),
+    [
+        ("ACoAABcDEfGhIjKlMnOpQrStUvWxYz0123456789", "ACo"),
+        ("ACwAABcDEfGhIjKlMnOpQrStUvWxYz0123456789", "ACw"),
+        ("acoaabcdefghijklmnopqrstuvwxyz0123456789", "name"),
+        ("ACoAAda", "name"),
+        ("ada-lovelace", "name"),
+    ],
+)
+def test_slug_is_a_public_name_or_one_of_several_member_ids(slug: str, kind: str) -> None:
+    assert linkedin_slug_kind(slug) == kind
+
+
+@pytest.mark.parametrize(
     ("raw", "problem"),
     [
         ("https://www.linkedin.com/company/acme", "linkedin_company"),
@@ -104,6 +119,11 @@ def test_opaque_member_id_keeps_its_case() -> None:
         ("linkedin", "invalid_linkedin"),
         ("Ada Lovelace", "invalid_linkedin"),
         ("https://www.linkedin.com/in/undefined", "invalid_linkedin"),
+        ("https://www.linkedin.com/in/unavailable/", "invalid_linkedin"),
+        ("https://www.linkedin.com/in/private", "invalid_linkedin"),
+        ("https://www.linkedin.com/in/company", "invalid_linkedin"),
+        ("https://www.linkedin.com/in/LinkedIn-Member", "invalid_linkedin"),
+        ("linkedin.com/in/xxx", "invalid_linkedin"),
         ("https://www.linkedin.com/in/<script>", "invalid_linkedin"),
         ("undefined", "null_word"),
     ],
