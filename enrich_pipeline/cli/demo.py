@@ -1,6 +1,7 @@
 """enrich demo: a whole night on simulated providers, with the commands that a user would type."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import click
 
-from enrich_pipeline.cli import processes, terminal
+from enrich_pipeline.cli import processes, sandboxed, terminal
 from enrich_pipeline.domain.errors import EnrichError
 from enrich_pipeline.providers import registry
 from enrich_pipeline.sandbox import samples
-from enrich_pipeline.store import embedded
+from enrich_pipeline.store import connection, embedded
 
 _MARK = "demo.yaml"
 _CONFIGURATION = """\
@@ -35,6 +36,8 @@ providers:
     await_seconds: 15
     poll_seconds: 2
 """
+_USERS = ("ENRICH_", "DAGSTER_")
+"""How variables begin that hold the user's own settings."""
 _NIGHTS = 10
 """Runs after which results that are still out are reported rather than waited for."""
 
@@ -81,6 +84,7 @@ def command(contacts: int, directory: Path) -> None:
         processes.wait_for_port(sandbox_port, "the sandbox")
         demo = _Demo(folder)
         demo.play("A database of its own", "init")
+        _mark(folder)
         demo.play(f"{contacts:,} messy contacts in", "load-contacts", "contacts.csv")
         demo.play("What the night would cost", "refresh", "--dry-run")
         demo.play_until_nothing_is_pending("The night")
@@ -129,6 +133,15 @@ class _Demo:
         return done.returncode
 
 
+def _mark(folder: Path) -> None:
+    """As `enrich dev --sandbox` would: it is what shows the runs afterwards."""
+    engine = connection.create_engine(embedded.url(folder / ".enrich"))
+    try:
+        sandboxed.mark(engine)
+    finally:
+        engine.dispose()
+
+
 def _make_room(folder: Path) -> None:
     """Remove an earlier demo, and only that."""
     if folder.exists() and any(folder.iterdir()):
@@ -159,11 +172,7 @@ def _write_environment(folder: Path, environ: dict[str, str]) -> None:
 
 def _clean_environment() -> dict[str, str]:
     """Without the user's own settings: their keys and database have no part in a demo."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("ENRICH_", "DAGSTER_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_USERS)}
     return kept | {"DAGSTER_DISABLE_TELEMETRY": "1"}
 
 
@@ -178,12 +187,40 @@ def _say_what_to_look_at(folder: Path, sandbox_port: int, seconds: float) -> Non
     out.print("  the tables: analytics.dim_contacts, fct_field_observations, fct_credit_ledger")
     out.print(f"    psql '{address.render_as_string()}'", soft_wrap=True)
     out.print("  the runs, op by op, in Dagster's UI")
-    enrich = "enrich" if shutil.which("enrich") else str(Path(sys.argv[0]).resolve())
-    out.print(f"    cd {folder} && {enrich} dev --sandbox", soft_wrap=True)
+    enrich = _enrich()
+    out.print(f"    cd {shlex.quote(str(folder))} && {enrich} dev --sandbox", soft_wrap=True)
     rejects = folder / "contacts.csv.rejects.csv"
     if rejects.exists():
         out.print("  the rows that were not loaded, with the reason")
         out.print(f"    {rejects}", soft_wrap=True)
-    out.print("  your own contacts, still at no cost")
-    steps = (f"{enrich} init", f"{enrich} load-contacts crm.csv", f"{enrich} dev --sandbox")
-    out.print(f"    {' && '.join(steps)}", soft_wrap=True)
+    out.print("  your own contacts, still at no cost, in a database that stays apart from yours")
+    out.print(f"    {own_contacts(folder.with_name('trial'), enrich)}", soft_wrap=True)
+
+
+def own_contacts(trial: Path, enrich: str) -> str:
+    """The line for a shell that loads crm.csv of this directory and shows it to the sandbox.
+
+    In a folder of its own, without the user's settings: what the sandbox invents would count as
+    fresh in another database.
+    """
+    line = " && ".join(
+        (
+            f"mkdir -p {shlex.quote(str(trial))}",
+            f"cd {shlex.quote(str(trial))}",
+            f"{enrich} init",
+            f"{enrich} load-contacts {shlex.quote(str(Path.cwd() / 'crm.csv'))}",
+            f"{enrich} dev --sandbox",
+        )
+    )
+    own = [name for name in sorted(os.environ) if name.startswith(_USERS)]
+    return f"(unset {' '.join(own)} && {line})" if own else line
+
+
+def _enrich() -> str:
+    """How this command is started from any directory."""
+    if shutil.which("enrich"):
+        return "enrich"
+    started = Path(sys.argv[0]).resolve()
+    if os.access(started, os.X_OK):
+        return shlex.quote(str(started))
+    return f"{shlex.quote(sys.executable)} -m enrich_pipeline.cli"

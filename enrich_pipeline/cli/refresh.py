@@ -9,13 +9,14 @@ from typing import Any
 import click
 from sqlalchemy import Engine
 
-from enrich_pipeline.cli import log, night, session, terminal
+from enrich_pipeline.cli import log, night, sandboxed, session, terminal
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.orchestration import dagster_home
 from enrich_pipeline.orchestration.launch import Job, Launcher
 from enrich_pipeline.reports.morning import file
 from enrich_pipeline.settings import Settings
-from enrich_pipeline.store import nights, switch
+from enrich_pipeline.store import nights, plan, switch
+from enrich_pipeline.waterfall import planning
 from enrich_pipeline.waterfall.reachability import Reachability
 from enrich_pipeline.webhooks import embedded
 
@@ -36,7 +37,10 @@ DONE, FAILED, OPEN = 0, 1, 3
     "--batch", "given_batches", multiple=True, help="Only this batch, e.g. 00; repeatable."
 )
 @click.option(
-    "--limit", type=click.IntRange(min=0), help="Plan at most this many contacts for the night."
+    "--limit",
+    type=click.IntRange(min=0),
+    help="Plan at most this many contacts for the night. Of a date's first run only: its plan, and "
+    "with it this limit, is that of all its runs, scheduled ones too.",
 )
 @click.option("--dry-run", is_flag=True, help="Plan and price without a single call.")
 def command(
@@ -66,6 +70,7 @@ def command(
     batches = _batches(settings, given_batches)
     if dry_run:
         with session.database(settings) as engine:
+            _say_limit(engine, day, limit)
             night.show_price(engine, settings, day, limit, batches)
         return DONE
     settings.require_spendable()
@@ -77,6 +82,8 @@ def command(
             settings.database_url, list(settings.providers), settings.webhook_public_url
         ),
     ):
+        sandboxed.refuse_real_providers(engine, settings)
+        _say_limit(engine, day, limit)
         return _refresh(settings, engine, launcher, day, batches, limit)
 
 
@@ -98,6 +105,19 @@ def _batches(settings: Settings, given: Sequence[str]) -> list[int]:
     if wrong:
         raise ConfigurationError(f"--batch {wrong[0]}: batches are {known[0]} to {known[-1]}")
     return sorted({int(each) for each in given}) or list(range(number))
+
+
+def _say_limit(engine: Engine, day: date, limit: int | None) -> None:
+    """Say that a limit changes nothing of a night that is planned.
+
+    Raises ConfigurationError where the plan takes more: whoever says 10 must not pay for 10,000.
+    """
+    with engine.connect() as connection:
+        planned = plan.night(connection, day)
+    if planned is not None and (
+        told := planning.compare_limit(day, planned.contacts_cap, limit, "--limit")
+    ):
+        terminal.warn(told)
 
 
 def _refresh(

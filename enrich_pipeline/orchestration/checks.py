@@ -47,7 +47,8 @@ _LOOKS: Final[dict[str, tuple[Look, str]]] = {
     ),
     "budgets_held": (
         _exceeded,
-        "What was spent, held and is in doubt fits the budgets of its days.",
+        "What was spent, held and is in doubt fits the budgets of its days; a charge beyond its "
+        "hold is an alert instead.",
     ),
 }
 

@@ -3,18 +3,16 @@
 import os
 from pathlib import Path
 
+import yaml
+
 from enrich_pipeline.settings import DAGSTER_DATABASE_VARIABLE, Settings
 from enrich_pipeline.store import connection
 
 _FILE = "dagster.yaml"
-_FALLBACK = f"""\
-# Written by enrich for folders without a dagster.yaml of their own.
-telemetry: {{enabled: false}}
-nux: {{enabled: false}}
-storage:
-  postgres:
-    postgres_url: {{env: {DAGSTER_DATABASE_VARIABLE}}}
-"""
+SHIPPED = Path(__file__).with_name(_FILE)
+"""What the repository has at its top, to the letter, for those who installed a wheel."""
+
+_BELOW_THE_WORKING_DIRECTORY = ("local_artifact_storage", "compute_logs")
 
 
 def prepare(settings: Settings) -> Path:
@@ -31,5 +29,20 @@ def prepare(settings: Settings) -> Path:
             return folder
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _FILE).write_text(_FALLBACK)
+    written, wanted = folder / _FILE, _fallback()
+    # Others may be reading it.
+    if not written.is_file() or written.read_text(encoding="utf-8") != wanted:
+        written.write_text(wanted, encoding="utf-8")
     return folder
+
+
+def _fallback() -> str:
+    """The shipped configuration, but for the folders that it names: without them they are here."""
+    shipped = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    ours = {
+        name: each for name, each in shipped.items() if name not in _BELOW_THE_WORKING_DIRECTORY
+    }
+    return (
+        "# Written by enrich for folders without a dagster.yaml of their own.\n"
+        + yaml.safe_dump(ours, sort_keys=False)
+    )

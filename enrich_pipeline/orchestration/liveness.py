@@ -18,7 +18,7 @@ from enrich_pipeline.orchestration import jobs
 from enrich_pipeline.store import locks
 
 MARK = "enrich/liveness"
-"""Tag of runs that took the lock: only these can be found dead by its absence."""
+"""Tag of runs that took the lock: only these can be found dead by its absence alone."""
 
 UNMARKED_SECONDS = 300.0
 """A run takes its lock as its first deed: one that has none so long after it began died before,
@@ -107,19 +107,19 @@ def _dead(
     records = instance.get_run_records(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
     )
-    marked = [r.dagster_run for r in records if MARK in r.dagster_run.tags]
-    dead = [
+    suspects = [
         record.dagster_run
         for record in records
-        if MARK not in record.dagster_run.tags
-        and is_ours(record.dagster_run)
+        if MARK in record.dagster_run.tags
+        or is_ours(record.dagster_run)
         and record.start_time is not None
         and time.time() - record.start_time > unmarked_seconds
     ]
-    if marked:
-        with engine.begin() as connection:
-            dead += [run for run in marked if not is_alive(connection, run.run_id)]
-    return dead
+    if not suspects:
+        return []
+    # The unmarked ones too: a run that holds its lock lives, whatever became of its tag.
+    with engine.begin() as connection:
+        return [run for run in suspects if not is_alive(connection, run.run_id)]
 
 
 def is_ours(run: dg.DagsterRun) -> bool:

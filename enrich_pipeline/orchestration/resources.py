@@ -46,8 +46,9 @@ class RefreshOptions(dg.ConfigurableResource):
     limit: int | None = Field(
         default=None,
         description=(
-            "At most this many contacts, if the night has no plan yet; null: "
-            "refresh.contacts_per_night."
+            "At most this many contacts, for the first run of a date: its plan, and with it this "
+            "limit, is that of all its runs, scheduled ones too. A run whose limit is below that "
+            "of the plan fails before anything is sent. Null: refresh.contacts_per_night."
         ),
     )
     dry_run: bool = Field(
@@ -66,7 +67,10 @@ class RefreshOptions(dg.ConfigurableResource):
     )
     only_fields: list[str] = Field(
         default=[],
-        description=f"Buy these fields only; known are {', '.join(BoughtField)}. Empty: all.",
+        description=(
+            f"Buy these fields only; known are {', '.join(BoughtField)}. The plan is of all: what "
+            "it has of the others waits for a later run. Empty: all."
+        ),
     )
 
     def check(self, policy: Policy) -> None:
@@ -86,8 +90,15 @@ class RefreshOptions(dg.ConfigurableResource):
     def wants(self, field: BoughtField) -> bool:
         return not self.only_fields or field in self.only_fields
 
+    @property
+    def fields(self) -> tuple[BoughtField, ...]:
+        return tuple(field for field in BoughtField if self.wants(field))
+
     def narrowed(self, policy: Policy) -> Policy:
-        """The policy under which only the chosen fields are planned."""
+        """The policy under which only the chosen fields are opened.
+
+        What is open of another, for which nobody asks, would hold up those that it might bring.
+        """
         fields = {
             field: terms if self.wants(field) else terms.model_copy(update={"waterfall": ()})
             for field, terms in policy.fields.items()
@@ -106,6 +117,7 @@ class Pipeline(dg.ConfigurableResource):
     _engine: Engine | None = PrivateAttr(default=None)
     _waterfall: Waterfall | None = PrivateAttr(default=None)
     _liveness: liveness.Liveness | None = PrivateAttr(default=None)
+    _is_marked: bool = PrivateAttr(default=False)
     _instance: dg.DagsterInstance | None = PrivateAttr(default=None)
     _run_id: str = PrivateAttr(default="")
     _planned: dict[date, NightSummary] = PrivateAttr(default_factory=dict)
@@ -133,31 +145,42 @@ class Pipeline(dg.ConfigurableResource):
 
     @property
     def engine(self) -> Engine:
-        """Raises ConfigurationError where the database does not answer or is not migrated."""
+        """The database of a run that holds its lock and is marked as one that does.
+
+        Every step that failed is made good at the next use: without its mark a run would be closed
+        by its age, and without its lock at once.
+
+        Raises ConfigurationError where the database does not answer or is not migrated.
+        """
         if self._engine is None:
-            engine = ready.open_engine(
+            self._engine = ready.open_engine(
                 self.settings.database_url,
                 self.settings.is_embedded,
                 pool_size=_SPARE_CONNECTIONS + _most_senders(self.settings),
             )
-            self._liveness = liveness.Liveness(engine, self._run_id)
-            self._engine = engine
+        if self._liveness is None:
+            self._liveness = liveness.Liveness(self._engine, self._run_id)
+        if not self._is_marked:
             if self._instance is not None:
                 self._instance.add_run_tags(self._run_id, {liveness.MARK: "1"})
+            self._is_marked = True
         return self._engine
 
     def plan(self, options: RefreshOptions, day: date) -> NightSummary:
         """Make sure, once a run, that the night has its plan; gives its figures."""
         if day not in self._planned:
             options.check(self.settings.policy)
-            self._planned[day] = planning.plan_night(
+            planned = planning.plan_night(
                 self.engine,
-                options.narrowed(self.settings.policy),
+                self.settings.policy,
                 self.settings.providers,
                 day,
                 options.limit,
                 now(),
             )
+            if told := planning.compare_limit(day, planned.contacts_cap, options.limit):
+                _log.warning("%s", told)
+            self._planned[day] = planned
         return self._planned[day]
 
     def price(self, options: RefreshOptions, day: date, batch: int) -> NightPrice:
@@ -165,12 +188,13 @@ class Pipeline(dg.ConfigurableResource):
         options.check(self.settings.policy)
         return planning.price_night(
             self.engine,
-            options.narrowed(self.settings.policy),
+            self.settings.policy,
             self.settings.providers,
             day,
             options.limit,
             now(),
             [batch],
+            options.fields,
         )
 
     def waterfall(self, options: RefreshOptions) -> Waterfall:
@@ -186,12 +210,12 @@ class Pipeline(dg.ConfigurableResource):
             settings = self.settings
             self._waterfall = Waterfall(
                 engine,
-                settings.policy,
+                options.narrowed(settings.policy),
                 settings.providers,
                 settings.access,
                 settings.webhook_public_url,
                 self._run_id,
-                fields=[field for field in BoughtField if options.wants(field)],
+                fields=options.fields,
             ).__enter__()
             # Another worker of Celery may have died with this step.
             self._waterfall.resume()

@@ -5,7 +5,7 @@ judged at once, in temporary tables that end with the transaction. What the prov
 as JSON, made by `waterfall/planning.py`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -152,6 +152,21 @@ _STALE: Final = """
     create temp table plan_stale (contact_id text, person_id bigint, field text, weight numeric,
         observed_at timestamptz, urgency integer) on commit drop
 """
+
+
+def narrow(conn: Connection, fields: Collection[Field]) -> tuple[int, int]:
+    """Leave only these fields in `plan_stale`; return the contacts and persons that it holds then.
+
+    For prices: what a night plans is never narrowed.
+    """
+    conn.execute(
+        text("delete from plan_stale where field <> all(cast(:fields as text[]))"),
+        {"fields": [field.value for field in fields]},
+    )
+    contacts, persons = conn.execute(
+        text("select count(distinct contact_id), count(distinct person_id) from plan_stale")
+    ).one()
+    return contacts, persons
 
 
 def judge(conn: Connection, offers: Sequence[JudgedOffer], memory: Memory) -> None:

@@ -5,7 +5,7 @@ The arithmetic of prices is `waterfall/pricing.py`, the statements are in
 `store/selection.py` and `store/plan.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -71,13 +71,14 @@ def plan_night(
     several processes at once: one plans, and those that waited for it take its plan.
 
     Raises:
-        ConfigurationError: the date is in the future or before `refresh.start_date`.
+        ConfigurationError: the date is in the future or before `refresh.start_date`, or its plan
+            takes more contacts than `limit`.
     """
     check_date(policy, day, now)
     with engine.begin() as conn:
         began = plan.clock(conn)
         locks.hold(conn, locks.PLAN, day.toordinal())
-        night = plan.night(conn, day)
+        night = _planned_within(conn, day, limit)
         if night is not None and plan.was_written_since(conn, day, began):
             # The runs of one night's batches start together: one reads the source for all.
             return _summary(conn, day, night, added=0, blocked={})
@@ -108,11 +109,12 @@ def price_night(
     limit: int | None,
     now: datetime,
     batches: Sequence[int] | None = None,
+    fields: Collection[Field] = tuple(Field),
 ) -> NightPrice:
     """Plan a date, or take its plan as it is, and price what waits in it: no call, nothing is kept.
 
-    `batches` narrows the price, not the plan. Found rates are those of the last 30 days per
-    provider and field where it was asked for at least 30 persons, else one half.
+    `batches` and `fields` narrow the price, not the plan. Found rates are those of the last 30 days
+    per provider and field where it was asked for at least 30 persons, else one half.
 
     Raises:
         ConfigurationError: as `plan_night`.
@@ -123,6 +125,8 @@ def price_night(
         sync(conn, policy, now)
         night = write_plan(conn, policy, providers, day, limit, now)
         waits = waiting.take(conn, day, batches)
+        if not set(fields).issuperset(Field):
+            waits = waiting.Waiting(*selection.narrow(conn, fields))
         selection.judge(conn, judged_offers(policy, providers), _memory(policy, now))
         patterns = [_pattern(row) for row in waiting.patterns(conn)]
         rates = waiting.found_rates(conn, now)
@@ -140,6 +144,25 @@ def price_night(
         ),
         night_budget_usd_micro=micro(policy.budget.night_usd),
     )
+
+
+def compare_limit(day: date, cap: int, limit: int | None, option: str = "limit") -> str | None:
+    """Return what to tell who gives a night a limit that is not its cap; None where they agree.
+
+    `option` is what the limit is called where it was given.
+
+    Raises:
+        ConfigurationError: the night takes more than the limit, which somebody would pay for.
+    """
+    if limit is None or limit == cap:
+        return None
+    told = f"the night of {day} has its plan of at most {cap:,} contacts; {option} {limit:,} "
+    if cap > limit:
+        raise ConfigurationError(
+            f"{told}does not make it smaller: leave {option} out to go on with it, or choose "
+            "another date"
+        )
+    return f"{told}changes nothing"
 
 
 def check_date(policy: Policy, day: date, now: datetime) -> None:
@@ -172,8 +195,8 @@ def write_plan(
     now: datetime,
 ) -> NightSummary:
     """Do what `plan_night` says in the caller's transaction, which holds the date's lock."""
+    night = _planned_within(conn, day, limit)
     person_merges.follow_merges(conn)
-    night = plan.night(conn, day)
     is_over = day < now.astimezone(UTC).date()
     if night is not None and (is_over or not plan.has_room(conn, day, night.contacts_cap)):
         return _summary(conn, day, night, added=0, blocked={})
@@ -199,6 +222,14 @@ def write_plan(
     statistics.analyze(conn, added, "enrichment.plan_rows")
     plan.touch(conn, day, added=added)
     return _summary(conn, day, night, added=added, blocked=blocked)
+
+
+def _planned_within(conn: Connection, day: date, limit: int | None) -> plan.Night | None:
+    """The head of a date's plan, if it has one; raises where that takes more than `limit`."""
+    night = plan.night(conn, day)
+    if night is not None:
+        compare_limit(day, night.contacts_cap, limit)
+    return night
 
 
 def _select(

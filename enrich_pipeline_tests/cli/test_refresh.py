@@ -195,6 +195,26 @@ def test_paused_it_says_so_sends_nothing_and_ends_with_exit_code_3(
     assert calls(sandbox) == 0
 
 
+def test_a_limit_does_not_change_a_planned_night_and_one_below_it_is_refused(
+    enrich: Enrich, environ: dict[str, str], sandbox: SandboxProcess, engine: Engine
+) -> None:
+    assert enrich("pause", **environ).returncode == 0
+    assert enrich("refresh", "--limit", "20", **environ).returncode == 3
+    for option in ((), ("--dry-run",)):
+        done = enrich("refresh", "--limit", "10", *option, **environ)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "has its plan of at most 20 contacts; --limit 10" in done.stderr
+        assert "leave --limit out to go on with it, or choose another date" in done.stderr
+    done = enrich("refresh", "--limit", "25", "--batch", "00", **environ)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "at most 20 contacts; --limit 25 changes nothing" in done.stderr
+    with engine.connect() as connection:
+        query = text("select count(distinct contact_id) from enrichment.plan_rows")
+        assert connection.execute(query).scalar_one() == 20
+        assert connection.execute(text("select count(*) from dagster.runs")).scalar_one() == 5
+    assert calls(sandbox) == 0
+
+
 def test_dagster_that_cannot_be_asked_is_an_error_that_names_its_log(
     enrich: Enrich, environ: dict[str, str], folder: Path, sandbox: SandboxProcess
 ) -> None:

@@ -34,6 +34,7 @@ MANIFESTS: list[dict[str, Any]] = [
     for name in ("settings", "init", "receiver")
     for document in yaml.safe_load_all((DEPLOY / "kubernetes" / f"{name}.yaml").read_text())
 ]
+DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()
 LOCK = (ROOT / "requirements-deploy.lock").read_text()
 KEYS = {f"ENRICH_{name.upper()}_API_KEY" for name in registry.available()}
 
@@ -105,6 +106,18 @@ def test_every_variable_of_ours_is_one_that_is_read() -> None:
     named = {name for path in files for name in re.findall(r"ENRICH_[A-Z_]+", path.read_text())}
     assert named <= known
     assert "ENRICH_DATABASE_URL" in named
+
+
+def test_contacts_are_loaded_in_compose_with_the_rejects_on_a_volume() -> None:
+    (line,) = re.findall(r"run --rm .* code enrich (load-contacts .*)", DEPLOYMENT)
+    name, *rest = line.split()
+    command = enrich.get_command(click.Context(enrich), name)
+    assert command is not None
+    rest[0] = __file__
+    given = command.make_context(name, rest).params
+    volume, path = SERVICES["code"]["volumes"][0].split(":")
+    assert volume in COMPOSE["volumes"]
+    assert given["rejects"].parent == Path(path)
 
 
 def test_only_what_spends_gets_the_keys_of_providers() -> None:

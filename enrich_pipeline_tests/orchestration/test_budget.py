@@ -72,3 +72,23 @@ def test_the_database_itself_refuses_more_than_the_cap(poor: Night, engine: Engi
         connection.execute(
             text("update enrichment.budgets set held = cap + 1 where scope = 'night'")
         )
+
+
+def test_a_charge_beyond_the_budget_of_its_day_leaves_the_checks_of_all_runs_green(
+    poor: Night, engine: Engine
+) -> None:
+    poor.sandbox.faults({"provider": "prospeo", "kind": "overcharge", "amount_micro": 60_000_000})
+    try:
+        first = poor.run(0)
+    finally:
+        poor.sandbox.clear_faults()
+    with engine.connect() as connection:
+        beyond = text("select spent + overage - cap from enrichment.budgets where scope = 'night'")
+        assert connection.execute(beyond).scalar_one() > 0
+    for result in (first, poor.run(1)):
+        assert result.success
+        assert {c.check_name for c in result.get_asset_check_evaluations() if c.passed} == {
+            "ledger_balances",
+            "nothing_paid_twice",
+            "budgets_held",
+        }

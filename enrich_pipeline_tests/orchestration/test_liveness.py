@@ -103,6 +103,25 @@ def test_a_run_that_died_before_it_could_take_the_lock_is_closed_after_a_while(
     assert status(instance, run_id) == dg.DagsterRunStatus.FAILURE
 
 
+def test_a_run_that_holds_its_lock_lives_however_old_it_is_without_its_mark(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, database: URL, engine: Engine
+) -> None:
+    run_id = started_run(instance, definitions, marked=False)
+    began = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="nightly_refresh")
+    instance.report_dagster_event(began, run_id)
+
+    def close_old() -> list[str]:
+        return liveness.close_dead_runs(
+            instance, engine, sleep=lambda _: None, unmarked_seconds=-1.0
+        )
+
+    with process_of(run_id, database) as process:
+        assert close_old() == []
+        process.kill()
+        process.wait(10)
+        assert close_old() == [run_id]
+
+
 def test_a_run_that_ends_between_two_looks_is_not_closed(
     instance: dg.DagsterInstance, definitions: dg.Definitions, engine: Engine
 ) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, text
 from enrich_pipeline.orchestration import liveness, partitions
 from enrich_pipeline.orchestration.resources import guarded
 from enrich_pipeline.settings import Settings
+from enrich_pipeline.store import nights
 
-from .conftest import Night
+from .conftest import CONFIGURATION, Night
 
 CANARY = "canary@example.com"
 CHECKS = ("ledger_balances", "nothing_paid_twice", "budgets_held")
@@ -210,6 +211,96 @@ def test_only_the_chosen_fields_are_bought(night: Night, engine: Engine) -> None
         assert list(fields.scalars()) == ["phone"]
 
 
+def rows_by_field(engine: Engine, state: str) -> dict[str, int]:
+    """Planned rows of the first batch in a state."""
+    query = text(
+        "select field, count(*) from enrichment.plan_rows where batch = 0 and state = :state "
+        "group by field"
+    )
+    with engine.connect() as connection:
+        return {field: n for field, n in connection.execute(query, {"state": state})}
+
+
+@pytest.mark.parametrize(
+    ("field", "others"),
+    [("phone", {"work_email", "profile"}), ("work_email", {"phone", "profile"})],
+)
+def test_what_a_first_run_of_one_field_leaves_stays_open_and_the_next_run_gets_it(
+    night: Night, engine: Engine, field: str, others: set[str]
+) -> None:
+    result = night.run(only_fields=[field])
+    assert result.success, failures(result)
+    assert rows_by_field(engine, "done") == {field: 6}
+    assert rows_by_field(engine, "waiting") == dict.fromkeys(others, 6)
+    calls = night.calls()
+    assert figures_of(result)["enriched_contacts"]["open_fields"] == 12
+    with engine.connect() as connection:
+        assert nights.progress(connection, night.day, [0]).waiting == 12
+        skipped = text("select distinct field from enrichment.skips")
+        assert not others & set(connection.execute(skipped).scalars())
+        closed = text("select coverage_after is not null from enrichment.plan_nights")
+        assert not connection.execute(closed).scalar_one()
+
+    result = night.run()
+    assert result.success, failures(result)
+    assert rows_by_field(engine, "waiting") == {}
+    with engine.connect() as connection:
+        # A phone number is sold together with all that its provider knows.
+        answered = text(
+            "select distinct field from enrichment.attempts where outcome in ('found', 'reused')"
+        )
+        assert set(connection.execute(answered).scalars()) == {field, *others}
+    assert night.calls() > calls or field == "phone"
+    assert night.sandbox.double_charges() == []
+
+
+def test_a_field_that_is_bought_alone_does_not_wait_for_one_that_would_bring_it(
+    night: Night, engine: Engine, tmp_path: Path
+) -> None:
+    # Whoever has no phone number from Lance gets one from Apollo, who charges for the e-mail again.
+    order = "fields: {work_email: {waterfall: [apollo]}, phone: {waterfall: [lance, apollo]}}\n"
+    (tmp_path / "enrich.yaml").write_text(CONFIGURATION + order)
+    result = night.run(only_fields=["work_email"])
+    assert result.success, failures(result)
+    assert rows_by_field(engine, "done") == {"work_email": 6}
+
+
+def test_a_dry_run_of_some_fields_prices_these_only(night: Night) -> None:
+    def most(**options: Any) -> float:
+        (observed,) = night.run(dry_run=True, **options).get_asset_observation_events()
+        metadata = observed.asset_observation_data.asset_observation.metadata
+        return float(str(metadata["usd_at_most"].value))
+
+    fields = [["phone"], ["work_email"], []]
+    assert 0 < most(only_fields=fields[1]) < most(only_fields=fields[0]) < most(only_fields=[])
+
+
+def test_a_limit_below_that_of_the_planned_night_fails_before_anything_is_sent(
+    night: Night, engine: Engine
+) -> None:
+    assert night.run(limit=9).success
+    calls = night.calls()
+    (told,) = failures(night.run(1, limit=5))
+    assert told == (
+        f"stale_contacts: the night of {night.day} has its plan of at most 9 contacts; limit 5 "
+        "does not make it smaller: leave limit out to go on with it, or choose another date"
+    )
+    assert night.calls() == calls
+    assert not night.run(1, limit=5, dry_run=True).success
+
+
+def test_a_limit_above_that_of_the_planned_night_is_said_to_change_nothing(
+    night: Night, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert night.run(limit=5).success
+    assert "changes nothing" not in caplog.text
+    assert night.run(1, limit=9).success
+    assert "at most 5 contacts; limit 9 changes nothing" in caplog.text
+    with engine.connect() as connection:
+        query = text("select count(distinct contact_id) from enrichment.plan_rows")
+        assert connection.execute(query).scalar_one() == 5
+
+
 def test_the_limit_caps_the_night(night: Night, engine: Engine) -> None:
     for batch in range(2):
         assert night.run(batch, limit=5).success
@@ -272,6 +363,27 @@ def test_a_run_leaves_no_lock_behind(night: Night, engine: Engine) -> None:
     result = night.run()
     with engine.begin() as connection:
         assert not liveness.is_alive(connection, result.run_id)
+    run = night.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[liveness.MARK] == "1"
+
+
+def test_a_run_whose_mark_could_not_be_written_at_once_is_marked_at_its_next_step(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = night.instance.add_run_tags
+    refused: list[str] = []
+
+    def refuses_once(run_id: str, tags: dict[str, str]) -> None:
+        if not refused:
+            refused.append(run_id)
+            raise ConnectionError
+        written(run_id, tags)
+
+    monkeypatch.setattr(night.instance, "add_run_tags", refuses_once)
+    result = night.run()
+    assert result.success, failures(result)
+    assert refused == [result.run_id]
     run = night.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags[liveness.MARK] == "1"

@@ -143,3 +143,23 @@ def test_what_is_asked_all_the_time_never_reads_a_table_that_grows_as_a_whole(
         invariants.paid_twice(books, 90, 2)
         late_results.partitions(books)
     assert not whole, "\n".join(whole)
+
+
+def test_a_charge_beyond_its_hold_on_a_full_budget_is_recorded_and_exceeds_nothing(
+    open_lab: Open,
+) -> None:
+    lab = open_lab({**only({"work_email": ["prospeo"]}), "budget": {"night_usd": 0.07}})
+    lab.sandbox.faults({"provider": "prospeo", "kind": "overcharge", "amount_micro": 5_000_000})
+    lab.night(contacts(range(20)))
+    assert lab.sql("select cap, spent, overage from enrichment.budgets where scope = 'night'") == [
+        (70_000, 70_000, 50_000)
+    ]
+    with lab.engine.connect() as conn:
+        assert invariants.budgets_exceeded(conn) == []
+
+
+def test_a_budget_that_postgresql_has_stopped_to_guard_is_noticed(books: Connection) -> None:
+    books.execute(text("alter table enrichment.budgets drop constraint budgets_check"))
+    books.execute(text("update enrichment.budgets set held = cap + 1 where scope = 'night'"))
+    (detail,) = invariants.budgets_exceeded(books)
+    assert detail.startswith("night all ")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from enrich_pipeline.domain.enrichment import Field
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.domain.policy import Policy
 from enrich_pipeline.intake.source import sync_source
@@ -299,6 +300,21 @@ def test_run_that_waited_for_the_plan_takes_it_without_reading_the_source_again(
         second.join()
     assert [(s.contacts, s.added) for s in summaries] == [(1, 0)]
     assert not any("sync_stage" in s for s in statements)
+
+
+def test_a_limit_below_the_cap_of_a_planned_night_is_refused_and_adds_nothing(
+    engine: Engine, night: Any, providers: Mapping[str, Provider]
+) -> None:
+    put_contacts(engine, [contact("1")])
+    night(limit=3)
+    put_contacts(engine, [contact("2")])
+    refused = r"at most 3 contacts; limit 2 does not make it smaller: leave limit out"
+    with pytest.raises(ConfigurationError, match=refused):
+        night(limit=2)
+    with pytest.raises(ConfigurationError, match=refused):
+        price_night(engine, policy(), providers, TODAY, 2, NOW)
+    assert contacts_in_order(engine) == ["1"]
+    assert night(limit=4).contacts_cap == 3
 
 
 def test_plan_of_a_past_date_is_never_selected_again(engine: Engine, night: Any) -> None:
@@ -652,6 +668,18 @@ def test_price_counts_what_a_mobile_brings_and_who_may_become_eligible(
     assert [p.provider for p in price.providers] == ["prospeo"]
     assert price.contacts == 1
     assert price.providers[0].credits_micro.most == 10_000_000
+
+
+def test_price_of_some_fields_is_of_those_who_lack_them_and_leaves_the_plan_whole(
+    engine: Engine, providers: Mapping[str, Provider]
+) -> None:
+    put_contacts(engine, [contact("1"), complete("2") | {"phone": None}, complete("3")])
+    fields = [Field.WORK_EMAIL]
+    price = price_night(engine, policy(), providers, TODAY, None, NOW, fields=fields)
+    assert (price.contacts, price.persons, price.night.contacts) == (1, 1, 2)
+    whole = price_night(engine, policy(), providers, TODAY, None, NOW)
+    assert (whole.contacts, whole.night) == (2, price.night)
+    assert price.usd_micro.most < whole.usd_micro.most
 
 
 def test_price_of_a_planned_night_is_that_of_what_still_waits(
