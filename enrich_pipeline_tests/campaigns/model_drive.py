@@ -178,9 +178,15 @@ class Drive(RuleBasedStateMachine):
         assert isinstance(request.json, dict)
         tasks = request.json["tasks"]
         for call in reversed(self.books.calls.values()):
-            ids = [people.lance(min(line.person.person_id, MEMBERS) - 1) for line in call.lines]
+            # Whoever was answered is not asked about again.
+            ids = [
+                people.lance(min(line.person.person_id, MEMBERS) - 1)
+                for line in call.lines
+                if line.state in ("held", "in_doubt")
+            ]
             wanted = [task["entityId"] for task in tasks if task["field"] == call.group]
-            if call.provider == "lance" and ids == wanted and call.call_id in self.providers.jobs:
+            is_polled = call.provider == "lance" and call.call_id in self.providers.jobs
+            if is_polled and wanted and ids == wanted:
                 return call.call_id
         raise Divergence(f"a poll of nobody's call: {len(tasks)} tasks")
 
