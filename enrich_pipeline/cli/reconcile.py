@@ -4,10 +4,8 @@ import json
 from dataclasses import asdict
 
 import click
-from sqlalchemy import Engine, text
 
 from enrich_pipeline.cli import session, terminal
-from enrich_pipeline.providers.protocol import Provider
 from enrich_pipeline.waterfall.reconcile import Reconciliation, reconcile
 
 DONE, FAILED = 0, 1
@@ -28,47 +26,14 @@ def command(as_json: bool) -> int:
       enrich reconcile --json | jq '.[] | select(.is_explained | not)'
     """
     settings = session.load()
-    with_key = [name for name in settings.enabled if settings.access[name].api_key]
-    providers = {name: settings.providers[name] for name in with_key}
+    providers = {name: settings.providers[name] for name in settings.enabled}
     with session.database(settings) as engine, terminal.working("Asking for balances"):
-        asked = {
-            row.provider: row
-            for row in reconcile(engine, settings.policy, providers, settings.access)
-        }
-        rows = [
-            asked.get(name) or _without_key(engine, settings.providers[name])
-            for name in settings.enabled
-        ]
+        rows = reconcile(engine, settings.policy, providers, settings.access)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
     else:
         _show(rows)
     return DONE if all(row.is_explained for row in rows) else FAILED
-
-
-def _without_key(engine: Engine, provider: Provider) -> Reconciliation:
-    """What the ledger holds alone: without a key nobody says what was charged."""
-    with engine.connect() as conn:
-        query = text("select kind, balance from enrichment.accounts where provider = :provider")
-        found = conn.execute(query, {"provider": provider.name})
-        balances = {row.kind: int(row.balance) for row in found}
-    posted, held, in_doubt, lost = (
-        balances.get(kind, 0) for kind in ("spent", "held", "in_doubt", "written_off")
-    )
-    is_untouched = posted + held + in_doubt + lost == 0
-    why = f"ENRICH_{provider.name.upper()}_API_KEY is not set"
-    return Reconciliation(
-        provider=provider.name,
-        unit=provider.unit,
-        charged_micro=None,
-        posted_micro=posted,
-        held_micro=held,
-        in_doubt_micro=in_doubt,
-        written_off_micro=lost,
-        difference_micro=None,
-        is_explained=is_untouched,
-        explanation=f"{why}; nothing was bought yet" if is_untouched else why,
-    )
 
 
 def _show(rows: list[Reconciliation]) -> None:

@@ -65,9 +65,13 @@ def first_reading(ctx: Context, provider: str) -> None:
 def reconcile(
     engine: Engine, policy: Policy, providers: Mapping[str, Provider], access: Mapping[str, Access]
 ) -> list[Reconciliation]:
-    """One row per enabled provider; asks each for its balance, free of charge."""
+    """One row per enabled provider; asks each that has a key for its balance, free of charge."""
     rows = []
     for name, api in providers.items():
+        if not access[name].api_key:
+            with engine.connect() as conn:
+                rows.append(_without_key(conn, name, api.unit))
+            continue
         terms = policy.providers[name]
         with engine.connect() as conn:
             before = _accounts(conn, name)
@@ -94,6 +98,21 @@ def without_reading(conn: Connection, providers: Sequence[str], since: datetime)
     read = text("SELECT DISTINCT provider FROM enrichment.balance_readings WHERE taken_at > :since")
     known = set(conn.execute(read, {"since": since}).scalars())
     return [name for name in providers if name not in known]
+
+
+def _without_key(conn: Connection, provider: str, unit: str) -> Reconciliation:
+    """What the ledger holds alone: without a key nobody says what was charged."""
+    accounts = _accounts(conn, provider)
+    spent, held, in_doubt, lost = (
+        accounts.get(kind, 0) for kind in ("spent", "held", "in_doubt", "written_off")
+    )
+    is_untouched = spent + held + in_doubt + lost == 0
+    why = f"ENRICH_{provider.upper()}_API_KEY is not set"
+    if is_untouched:
+        why += "; nothing was bought yet"
+    return Reconciliation(
+        provider, unit, None, spent, held, in_doubt, lost, None, is_untouched, why
+    )
 
 
 def _compare(

@@ -122,12 +122,8 @@ SENDING = (
             Edit(
                 "store/calls.py",
                 "AND c.lease_until > clock_timestamp() AND c.erased_at IS NULL\n"
-                "                  AND NOT EXISTS (\n"
-                "                      SELECT 1 FROM enrichment.charge_lines AS l\n",
-                "AND c.lease_until > clock_timestamp() AND c.erased_at IS NULL\n"
-                "                  AND NOT EXISTS (\n"
-                "                      SELECT 1 FROM (SELECT * FROM enrichment.charge_lines\n"
-                "                          LIMIT 0) AS l\n",
+                "                  AND NOT {_IS_WITHDRAWN}\n",
+                "AND c.lease_until > clock_timestamp() AND c.erased_at IS NULL\n",
             ),
         ),
         ("scenes",),

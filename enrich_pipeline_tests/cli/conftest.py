@@ -16,6 +16,8 @@ from sqlalchemy import URL
 
 from enrich_pipeline.cli import main
 
+from ..support.lab import Bench, Lab, only
+
 
 @dataclass(frozen=True)
 class Done:
@@ -86,3 +88,13 @@ def enrich_alone(folder: Path) -> Enrich:
 def with_database(database: URL) -> dict[str, str]:
     """The environment that names the test's migrated database."""
     return {"ENRICH_DATABASE_URL": database.render_as_string(hide_password=False)}
+
+
+@pytest.fixture
+def lab(tmp_path: Path, database: URL) -> Iterator[Lab]:
+    """A night of one person's work e-mail, at Prospeo alone."""
+    with (
+        Bench(tmp_path, people=1) as bench,
+        bench.lab(database, only({"work_email": ["prospeo"]})) as lab,
+    ):
+        yield lab

@@ -21,7 +21,7 @@ from enrich_pipeline.cli.dev import _refuse_two_values, _sandbox_port
 from enrich_pipeline.domain.errors import ConfigurationError
 from enrich_pipeline.store import connection, embedded
 
-from ..support.lab import Bench, Lab, contact, only
+from ..support.lab import Lab, contact
 from ..support.sandbox import free_port
 from .conftest import Enrich
 
@@ -31,15 +31,6 @@ UP_WITHIN_SECONDS = 300.0
 LOCATIONS = """{
     repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } }
 }"""
-
-
-@pytest.fixture
-def lab(tmp_path: Path, database: URL) -> Iterator[Lab]:
-    with (
-        Bench(tmp_path, people=1) as bench,
-        bench.lab(database, only({"work_email": ["prospeo"]})) as lab,
-    ):
-        yield lab
 
 
 def test_sandbox_refuses_an_env_file_that_names_a_real_provider(tmp_path: Path) -> None:

@@ -1,26 +1,16 @@
 """`enrich reconcile` without a provider's key names the variable and compares the others."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL
 
-from ..support.lab import Bench, Lab, contact, only
+from ..support.lab import Lab, contact
 from .conftest import Enrich
 
 Compare = Callable[[], tuple[int, dict[str, dict[str, Any]]]]
-
-
-@pytest.fixture
-def lab(tmp_path: Path, database: URL) -> Iterator[Lab]:
-    with (
-        Bench(tmp_path, people=1) as bench,
-        bench.lab(database, only({"work_email": ["prospeo"]})) as lab,
-    ):
-        yield lab
 
 
 @pytest.fixture
